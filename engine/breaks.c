@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Breaks, discards and re-homing. A SHARED frame is write-protected, its
+ * bytes are the slot's, and only the holder of the engine's lock changes its
+ * mapping: whoever writes meanwhile sleeps in the fault and writes afterwards.
+ */
+#include "engine/breaks.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "engine/book.h"
+#include "engine/chain.h"
+#include "engine/mapping.h"
+#include "engine/spare.h"
+#include "engine/state.h"
+
+/* Runs longer than this are broken in parts, so that the lock is not held for
+ * long and a spare pool always has room. */
+#define RUN_PAGES 64u
+
+/* A break this soon after the merge was not worth it (passes). */
+#define SOON 8u
+#define HISTORY_MAX 3u
+
+static void remember_break(struct tf_block *b, unsigned page)
+{
+	struct tf_engine *e = b->region->engine;
+	struct tf_frame *f = &b->frames[page];
+
+	e->n.breaks++;
+	b->region->guest->breaks++;
+	if (!e->opts.smart_scan)
+		return;
+	if (e->pass_no - f->shared.when > SOON)
+		f->history = 0;
+	else if (f->history < HISTORY_MAX)
+		f->history++;
+}
+
+static const char *shared_bytes(const struct tf_block *b, unsigned page)
+{
+	const struct tf_engine *e = b->region->engine;
+
+	return tf_slot_bytes(
+		b->region->store,
+		tf_dup_get(e, b->frames[page].shared.dup)->slot);
+}
+
+static int copy_run(struct tf_block *b, unsigned page, unsigned n, char *to)
+{
+	const struct tf_os *os = b->region->engine->os;
+
+	for (unsigned i = 0; i < n; i++) {
+		int err = os->copy(os, to + i * TF_PAGE,
+				   shared_bytes(b, page + i), TF_PAGE);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int tf_break(struct tf_block *b, unsigned page, unsigned n)
+{
+	struct tf_region *r = b->region;
+	struct tf_engine *e = r->engine;
+	char *addr = tf_frame_addr(b, page), *spare;
+	int err = tf_spare_take(r, n, &spare);
+
+	if (!err)
+		err = copy_run(b, page, n, spare);
+	if (!err)
+		err = tf_spare_place(r, spare, n, addr);
+	if (err)
+		return err;
+	e->os->uffd_wake(e->os, e->uffd_merged, addr, n * TF_PAGE);
+	for (unsigned i = page; i < page + n; i++)
+		tf_book_private(b, i, true);
+	tf_count_vmas(b);
+	b->age = b->skip = 0;
+	return 0;
+}
+
+/*
+ * The kernel's copy instead of ours: needs no memory of the engine, and no
+ * mapping beyond the one the frame has.
+ */
+static void break_by_kernel(struct tf_block *b, unsigned page)
+{
+	tf_book_cow(b, page);
+	tf_count_vmas(b);
+}
+
+void tf_break_fault(struct tf_block *b, unsigned page)
+{
+	remember_break(b, page);
+	if (tf_break(b, page, 1))
+		break_by_kernel(b, page);
+}
+
+/*
+ * A COW frame that the kernel has not copied yet is protected and SHARED
+ * again; one that it has copied is private already and stays.
+ */
+static bool recover_cow(struct tf_block *b, unsigned page)
+{
+	struct tf_engine *e = b->region->engine;
+	const struct tf_os *os = e->os;
+	uint32_t dup = b->frames[page].shared.dup;
+	char *addr = tf_frame_addr(b, page);
+	bool copied = true;
+
+	if (tf_dup_reserve(e, dup))
+		return false;
+	if (os->uffd_register(os, e->uffd_merged, addr, TF_PAGE, TF_REG_WP) ||
+	    os->uffd_protect(os, e->uffd_merged, addr, TF_PAGE, true) ||
+	    tf_find_copied(e, addr, 1, &copied) || copied) {
+		tf_unprotect(e, addr, 1);
+		tf_dup_unreserve(e, dup);
+		return false;
+	}
+	tf_book_leave(b, page);
+	tf_dup_link(e, dup, b, page);
+	return true;
+}
+
+static bool breakable(struct tf_block *b, unsigned page)
+{
+	if (b->frames[page].state == TF_FRAME_COW)
+		return recover_cow(b, page);
+	return b->frames[page].state == TF_FRAME_SHARED;
+}
+
+int tf_break_range(struct tf_block *b, unsigned from, unsigned to)
+{
+	int first = 0;
+
+	for (unsigned i = from, n; i < to; i += n) {
+		int err;
+
+		for (n = 0; i + n < to && n < RUN_PAGES; n++)
+			if (!breakable(b, i + n))
+				break;
+		if (!n) {
+			n = 1;
+			continue;
+		}
+		err = tf_break(b, i, n);
+		if (err && !first)
+			first = err;
+	}
+	return first;
+}
+
+static bool mapped_over(const struct tf_block *b, unsigned page)
+{
+	return b->frames[page].state == TF_FRAME_SHARED ||
+	       b->frames[page].state == TF_FRAME_COW;
+}
+
+/* One run of pages that are all mapped over, or all not. */
+static int discard_run(struct tf_block *b, unsigned from, unsigned to)
+{
+	struct tf_region *r = b->region;
+	struct tf_engine *e = r->engine;
+	char *addr = tf_frame_addr(b, from);
+	size_t len = (to - from) * TF_PAGE;
+	int err;
+
+	if (mapped_over(b, from))
+		err = tf_map_hole(r, addr, to - from, b->armed);
+	else
+		err = e->os->advise(e->os, addr, len, MADV_DONTNEED);
+	if (err)
+		return err;
+	if (mapped_over(b, from))
+		e->os->uffd_wake(e->os, e->uffd_merged, addr, len);
+	for (unsigned i = from; i < to; i++)
+		tf_book_hole(b, i);
+	return 0;
+}
+
+int tf_discard_range(struct tf_block *b, unsigned from, unsigned to)
+{
+	struct tf_engine *e = b->region->engine;
+	int first = 0;
+
+	for (unsigned i = from, j; i < to; i = j) {
+		int err;
+
+		for (j = i + 1; j < to; j++)
+			if (mapped_over(b, j) != mapped_over(b, i))
+				break;
+		err = discard_run(b, i, j);
+		if (err && !first)
+			first = err;
+	}
+	if (b->armed)
+		tf_plug_holes(e, tf_frame_addr(b, from),
+			      tf_frame_addr(b, from) + (to - from) * TF_PAGE);
+	tf_count_vmas(b);
+	return first;
+}
+
+/* The mapping is gone: put the bytes there as private memory. */
+static void restore_private(struct tf_block *b, unsigned page)
+{
+	if (tf_break(b, page, 1))
+		tf_log(&b->region->engine->log, TF_LOG_ERR,
+		       "guest %s: no memory to map gpa %#llx again",
+		       b->region->guest->name,
+		       (unsigned long long)tf_region_gpa(
+			       b->region, tf_frame_addr(b, page)));
+}
+
+int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
+{
+	struct tf_region *r = b->region;
+	struct tf_engine *e = r->engine;
+	char *addr = tf_frame_addr(b, page);
+	bool copied = false, is_protected = false;
+	int err = tf_map_slots(r, addr, 1, tf_dup_get(e, dup)->slot,
+			       &is_protected);
+
+	if (err) {
+		tf_dup_unreserve(e, dup);
+		restore_private(b, page);
+		return err;
+	}
+	if (!is_protected || tf_find_copied(e, addr, 1, &copied))
+		copied = true;
+	tf_dup_unlink(e, b, page, false);
+	tf_dup_link(e, dup, b, page);
+	if (copied)
+		tf_book_cow(b, page);
+	else
+		e->os->uffd_wake(e->os, e->uffd_merged, addr, TF_PAGE);
+	tf_count_vmas(b);
+	return 0;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The VMA budget. Owns engine->vma_budget. */
+#include "engine/budget.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/state.h"
+
+#define REFRESH_NS UINT64_C(10000000000)
+
+/* Mappings left to the process for its own needs: at least 1024 and at least
+ * a sixteenth of the limit. */
+static uint64_t margin(uint64_t limit)
+{
+	return limit / 16 > 1024 ? limit / 16 : 1024;
+}
+
+static bool read_limit(const struct tf_os *os, uint64_t *limit)
+{
+	TF_AUTOFREE char *text = NULL;
+
+	if (os->read_file(os, "/proc/sys/vm/max_map_count", &text))
+		return false;
+	*limit = strtoull(text, NULL, 10);
+	return true;
+}
+
+static bool count_maps(const struct tf_os *os, uint64_t *count)
+{
+	TF_AUTOFREE char *text = NULL;
+
+	if (os->read_file(os, "/proc/self/maps", &text))
+		return false;
+	*count = 0;
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		(*count)++;
+	return true;
+}
+
+static uint64_t budget_of(const struct tf_engine *e, uint64_t limit,
+			  uint64_t maps)
+{
+	uint64_t reserve = 2ull * e->opts.max_page_sharing + margin(limit);
+	uint64_t others = maps > e->n.vmas ? maps - e->n.vmas : 0;
+
+	return limit > others + reserve ? limit - others - reserve : 0;
+}
+
+static void warn_if_small(struct tf_engine *e, uint64_t budget, uint64_t limit)
+{
+	uint64_t want = 2 * (e->n.candidates + e->n.sharers);
+
+	if (e->vma_checked_ns && budget >= want)
+		return;
+	if (budget >= 4096)
+		return;
+	tf_log(&e->log, TF_LOG_WARNING,
+	       "vm.max_map_count is %llu: merging may add %llu mappings only; "
+	       "raise it (sysctl vm.max_map_count) to merge more",
+	       (unsigned long long)limit, (unsigned long long)budget);
+}
+
+void tf_budget_refresh(struct tf_engine *e, bool force)
+{
+	uint64_t now = e->os->now_ns(e->os), limit, maps, budget;
+
+	if (!force && now - e->vma_checked_ns < REFRESH_NS)
+		return;
+	if (!read_limit(e->os, &limit) || !count_maps(e->os, &maps))
+		return; /* what was true a moment ago is the best guess */
+	budget = budget_of(e, limit, maps);
+	if (e->opts.vma_budget && e->opts.vma_budget < budget)
+		budget = e->opts.vma_budget;
+	else
+		warn_if_small(e, budget, limit);
+	e->vma_budget = budget;
+	e->vma_checked_ns = now;
+}
+
+bool tf_budget_allows(const struct tf_engine *e, unsigned more)
+{
+	return e->n.vmas + more <= e->vma_budget;
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Dups, chains and the reverse map. Owns the stable index and the lists of
+ * sharers; frames' entries are changed here only between SHARED and what the
+ * caller makes of them. Caller holds the engine's lock throughout.
+ */
+#include "engine/chain.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/state.h"
+
+#define FIRST_CAP 4u
+
+struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id)
+{
+	return tf_idtable_get(&e->dups, id);
+}
+
+static uint32_t *bucket_of(const struct tf_store *s, uint64_t hash)
+{
+	return &s->stable.head[hash & s->stable.mask];
+}
+
+uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash)
+{
+	uint32_t id;
+
+	if (!s->stable.head)
+		return 0;
+	for (id = *bucket_of(s, hash); id;) {
+		const struct tf_dup *d = tf_dup_get(s->engine, id);
+
+		if (d->hash == hash)
+			break;
+		id = d->bucket;
+	}
+	return id;
+}
+
+/* Twice the buckets, every head put where it belongs now. */
+static int stable_grow(struct tf_store *s)
+{
+	struct tf_buckets *t = &s->stable;
+	uint32_t size = t->head ? 2 * (t->mask + 1) : 256;
+	uint32_t *old = t->head, *head = calloc(size, sizeof(*head));
+	uint32_t olds = old ? t->mask + 1 : 0;
+
+	if (!head)
+		return -ENOMEM;
+	t->head = head;
+	t->mask = size - 1;
+	for (uint32_t i = 0; i < olds; i++) {
+		for (uint32_t id = old[i], next; id; id = next) {
+			struct tf_dup *d = tf_dup_get(s->engine, id);
+
+			next = d->bucket;
+			d->bucket = head[d->hash & t->mask];
+			head[d->hash & t->mask] = id;
+		}
+	}
+	free(old);
+	return 0;
+}
+
+/* The place in the bucket list that names this head. */
+static uint32_t *head_link(const struct tf_store *s, uint64_t hash, uint32_t id)
+{
+	uint32_t *link = bucket_of(s, hash);
+
+	while (*link != id)
+		link = &tf_dup_get(s->engine, *link)->bucket;
+	return link;
+}
+
+/* Make `id`, already in the ring of `head`, the head. */
+static void chain_set_head(struct tf_store *s, uint32_t head, uint32_t id)
+{
+	struct tf_dup *old = tf_dup_get(s->engine, head);
+	struct tf_dup *d = tf_dup_get(s->engine, id);
+
+	if (head == id)
+		return;
+	*head_link(s, d->hash, head) = id;
+	d->bucket = old->bucket;
+	old->bucket = 0;
+}
+
+static void ring_remove(struct tf_engine *e, struct tf_dup *d)
+{
+	tf_dup_get(e, d->prev)->next = d->next;
+	tf_dup_get(e, d->next)->prev = d->prev;
+}
+
+/* Put `id` before `at` in its ring. */
+static void ring_insert(struct tf_engine *e, uint32_t at, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id), *a = tf_dup_get(e, at);
+
+	d->next = at;
+	d->prev = a->prev;
+	tf_dup_get(e, a->prev)->next = id;
+	a->prev = id;
+}
+
+bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d)
+{
+	return d->nsharers + d->pending < e->opts.max_page_sharing;
+}
+
+int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
+		  uint32_t *ret)
+{
+	struct tf_engine *e = s->engine;
+	uint32_t head = tf_chain_find(s, hash), id;
+	struct tf_dup *d;
+
+	if (!s->stable.head || (!head && s->stable.count > s->stable.mask))
+		if (stable_grow(s) && !s->stable.head)
+			return -ENOMEM;
+	if (tf_idtable_alloc(&e->dups, &id))
+		return -ENOMEM;
+	d = tf_dup_get(e, id);
+	d->hash = hash;
+	d->store = s;
+	d->slot = slot;
+	d->next = d->prev = id;
+	if (head) {
+		const struct tf_dup *h = tf_dup_get(e, head);
+
+		if (h->next == head)
+			e->n.recoverable += h->nsharers;
+		ring_insert(e, head, id);
+		chain_set_head(s, head, id);
+	} else {
+		uint32_t *link = bucket_of(s, hash);
+
+		d->bucket = *link;
+		*link = id;
+		s->stable.count++;
+		e->n.chains++;
+	}
+	tf_slot_bind(s, slot, id);
+	e->n.dups++;
+	*ret = id;
+	return 0;
+}
+
+/*
+ * A dup's room changed. Ring order is kept as: those with room from the head
+ * on, full ones behind them.
+ */
+static void chain_adjust(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+	uint32_t head = tf_chain_find(d->store, d->hash);
+
+	if (head == id) {
+		if (!tf_dup_has_room(e, d))
+			chain_set_head(d->store, head, d->next);
+		return;
+	}
+	if (!tf_dup_has_room(e, d))
+		return;
+	ring_remove(e, d);
+	if (tf_dup_has_room(e, tf_dup_get(e, head))) {
+		ring_insert(e, tf_dup_get(e, head)->next, id);
+	} else {
+		ring_insert(e, head, id);
+		chain_set_head(d->store, head, id);
+	}
+}
+
+int tf_dup_reserve(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+	unsigned need = d->nsharers + d->pending + 1u;
+	unsigned cap = d->cap ? d->cap : FIRST_CAP;
+	uint32_t *more;
+
+	if (need > UINT16_MAX)
+		return -ENOMEM;
+	while (cap < need)
+		cap *= 2;
+	if (cap > d->cap) {
+		more = realloc(d->sharers, cap * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		d->sharers = more;
+		e->n.sharer_room += cap - d->cap;
+		d->cap = (uint16_t)cap;
+	}
+	d->pending++;
+	chain_adjust(e, id);
+	return 0;
+}
+
+void tf_dup_unreserve(struct tf_engine *e, uint32_t id)
+{
+	tf_dup_get(e, id)->pending--;
+	chain_adjust(e, id);
+	tf_dup_retire(e, id);
+}
+
+void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
+		 unsigned page)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+	struct tf_frame *f = &b->frames[page];
+
+	d->pending--;
+	f->shared.dup = id;
+	f->shared.when = e->pass_no;
+	f->tag = d->nsharers;
+	f->flags = 0;
+	__atomic_store_n(&d->sharers[d->nsharers], tf_ref(b, page),
+			 __ATOMIC_RELEASE);
+	d->nsharers++;
+	f->state = TF_FRAME_SHARED;
+	b->nshared++;
+	b->region->shared++;
+	e->n.sharers++;
+	e->n.used += d->nsharers == 1;
+	e->n.recoverable += d->next != id;
+	chain_adjust(e, id);
+}
+
+static void sharer_remove(struct tf_engine *e, struct tf_dup *d, unsigned pos)
+{
+	uint32_t last = d->sharers[--d->nsharers];
+
+	d->sharers[pos] = last;
+	tf_ref_frame(e, last)->tag = (uint16_t)pos;
+}
+
+void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
+		   bool spans)
+{
+	struct tf_frame *f = &b->frames[page];
+	uint32_t id = f->shared.dup;
+	struct tf_dup *d = tf_dup_get(e, id);
+
+	sharer_remove(e, d, f->tag);
+	b->nshared--;
+	b->region->shared--;
+	e->n.sharers--;
+	e->n.used -= d->nsharers == 0;
+	e->n.recoverable -= d->next != id;
+	if (spans)
+		d->spans++;
+	chain_adjust(e, id);
+	tf_dup_retire(e, id);
+}
+
+void tf_dup_unspan(struct tf_engine *e, uint32_t id)
+{
+	tf_dup_get(e, id)->spans--;
+	tf_dup_retire(e, id);
+}
+
+static void chain_remove(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+	struct tf_store *s = d->store;
+
+	if (d->next != id) {
+		const struct tf_dup *next = tf_dup_get(e, d->next);
+
+		if (tf_chain_find(s, d->hash) == id)
+			chain_set_head(s, id, d->next);
+		ring_remove(e, d);
+		if (next->next == d->next)
+			e->n.recoverable -= next->nsharers;
+		return;
+	}
+	*head_link(s, d->hash, id) = d->bucket;
+	s->stable.count--;
+	e->n.chains--;
+}
+
+void tf_dup_retire(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+
+	if (d->nsharers || d->pending || d->spans)
+		return;
+	chain_remove(e, id);
+	tf_slot_free(d->store, d->slot);
+	e->n.sharer_room -= d->cap;
+	free(d->sharers);
+	tf_idtable_free(&e->dups, id);
+	e->n.dups--;
+}
+
+static void ring_free(struct tf_engine *e, uint32_t head)
+{
+	uint32_t id = head;
+
+	do {
+		struct tf_dup *d = tf_dup_get(e, id);
+		uint32_t next = d->next;
+
+		e->n.sharer_room -= d->cap;
+		free(d->sharers);
+		tf_idtable_free(&e->dups, id);
+		e->n.dups--;
+		id = next;
+	} while (id != head);
+	e->n.chains--;
+}
+
+void tf_chains_fini(struct tf_store *s)
+{
+	for (uint32_t i = 0; s->stable.head && i <= s->stable.mask; i++)
+		for (uint32_t id = s->stable.head[i], next; id; id = next) {
+			next = tf_dup_get(s->engine, id)->bucket;
+			ring_free(s->engine, id);
+		}
+}

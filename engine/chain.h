@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Dups and chains. A dup is one stable copy of a content and the frames that
+ * share it; a chain is all dups of one content, found by hash. Chains are
+ * rings; the bucket points at the head.
+ *
+ * INVARIANT: if any dup of a chain has room, the head has, so that a dup is
+ * chosen in constant time.
+ */
+#ifndef TF_ENGINE_CHAIN_H
+#define TF_ENGINE_CHAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/frame.h"
+#include "engine/store.h"
+
+struct tf_dup {
+	uint64_t hash;
+	struct tf_store *store;
+	uint32_t *sharers; /* frame references */
+	uint32_t slot;
+	uint32_t next, prev; /* ring of the chain, by dup id */
+	uint32_t bucket;     /* of a head: next head of the bucket */
+	uint16_t nsharers;
+	uint16_t cap;     /* entries of `sharers` */
+	uint16_t pending; /* sharers that a fence is about to add */
+	uint16_t spans;   /* COW frames whose mapping still covers the slot */
+};
+
+struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id);
+
+/* The head of the chain with this hash, or 0. */
+uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash);
+
+/* May another sharer be added? */
+bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d);
+
+/*
+ * A dup for a slot that has been written, head of its chain. -ENOMEM.
+ * It has no sharers yet: link one or retire it before the lock is dropped.
+ */
+int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
+		  uint32_t *ret);
+
+/*
+ * Take a place for one more sharer (counted in `pending`), so that linking
+ * cannot fail any more; give it back if the fence did not get there. -ENOMEM.
+ */
+int tf_dup_reserve(struct tf_engine *e, uint32_t id);
+void tf_dup_unreserve(struct tf_engine *e, uint32_t id);
+
+/*
+ * Turn a reserved place into a sharer: the frame becomes SHARED. The frame
+ * must be in no table.
+ */
+void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
+		 unsigned page);
+
+/*
+ * The frame leaves its dup; its entry is still to be reset. `spans`: its
+ * mapping goes on covering the slot. Frees the dup with its last user.
+ */
+void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
+		   bool spans);
+
+/* A COW frame's mapping no longer covers the slot of its dup. */
+void tf_dup_unspan(struct tf_engine *e, uint32_t id);
+
+/* Free the dup and its slot if nothing uses it. */
+void tf_dup_retire(struct tf_engine *e, uint32_t id);
+
+/* Free every dup of a store whose frames are all gone. */
+void tf_chains_fini(struct tf_store *s);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The fence. Owns the staging area. Never reads an address that it has
+ * fenced; reads staging pages only while they hold a page.
+ */
+#include "engine/fence.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "engine/spare.h"
+#include "engine/state.h"
+
+#define STAGING_BYTES (TF_STAGE_PAGES * TF_PAGE)
+
+int tf_fence_init(struct tf_engine *e)
+{
+	const struct tf_os *os = e->os;
+	long at = os->map(os, NULL, STAGING_BYTES, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int err;
+
+	if (at < 0)
+		return (int)at;
+	e->staging = (char *)at;
+	err = os->advise(os, e->staging, STAGING_BYTES, MADV_DONTFORK);
+	if (!err)
+		err = os->advise(os, e->staging, STAGING_BYTES,
+				 MADV_NOHUGEPAGE);
+	if (err == -EINVAL) /* a kernel without huge pages */
+		err = 0;
+	if (err)
+		return err;
+	/* UFFDIO_MOVE wants an anon_vma at its destination: touch, drop. */
+	*(volatile char *)e->staging = 1;
+	tf_fence_sweep(e, TF_STAGE_PAGES);
+	return os->uffd_register(os, e->uffd_guest, e->staging, STAGING_BYTES,
+				 TF_REG_MISSING);
+}
+
+void tf_fence_fini(struct tf_engine *e)
+{
+	if (e->staging)
+		e->os->unmap(e->os, e->staging, STAGING_BYTES);
+	e->staging = NULL;
+}
+
+void tf_plug_holes(struct tf_engine *e, char *addr, char *end)
+{
+	const struct tf_os *os = e->os;
+
+	/*
+	 * ZEROPAGE stops at a populated page with EEXIST and says how far it
+	 * got; pages that cannot take one are somebody's, step over them.
+	 */
+	while (addr < end) {
+		long done = os->uffd_zeropage(os, e->uffd_guest, addr,
+					      (size_t)(end - addr));
+
+		addr += done > 0 ? (size_t)done : TF_PAGE;
+	}
+}
+
+/* Plug only where the scan sees holes: one call, not one a page. */
+static void plug_block(struct tf_engine *e, char *addr, char *end)
+{
+	const struct tf_os *os = e->os;
+	struct tf_scan_range holes[64];
+
+	while (e->scan_dirty && addr < end) {
+		struct tf_scan scan = {
+			.start = (uintptr_t)addr,
+			.end = (uintptr_t)end,
+			.vec = (uintptr_t)holes,
+			.vec_len = 64,
+			.category_mask = TF_PG_PRESENT | TF_PG_SWAPPED,
+			.category_inverted = TF_PG_PRESENT | TF_PG_SWAPPED,
+			.return_mask = TF_PG_PRESENT,
+		};
+		long n = os->pagemap_scan(os, e->pagemap, &scan);
+
+		if (n < 0)
+			break;
+		for (long i = 0; i < n; i++)
+			tf_plug_holes(e, (char *)holes[i].start,
+				      (char *)holes[i].end);
+		addr = (char *)scan.walk_end;
+	}
+	if (addr < end)
+		tf_plug_holes(e, addr, end);
+}
+
+int tf_fence_arm(struct tf_block *b)
+{
+	struct tf_region *r = b->region;
+	struct tf_engine *e = r->engine;
+	char *start = tf_region_block_start(r, b->no);
+	char *end = tf_region_block_end(r, b->no);
+	int err;
+
+	if (b->armed)
+		return 0;
+	err = e->os->uffd_register(e->os, e->uffd_guest, start,
+				   (size_t)(end - start),
+				   TF_REG_MISSING | TF_REG_WP);
+	if (err)
+		return err;
+	b->armed = true;
+	plug_block(e, start, end);
+	/* Whoever touched a hole before it was plugged. */
+	tf_fence_open(e, start, end);
+	return 0;
+}
+
+long tf_fence_close(struct tf_engine *e, char *addr, unsigned n, unsigned stage)
+{
+	long moved = e->os->uffd_move(e->os, e->uffd_guest,
+				      tf_stage(e->staging, stage), addr,
+				      n * TF_PAGE);
+
+	return moved < 0 ? moved : moved / (long)TF_PAGE;
+}
+
+/* A page that would not go back by itself: its bytes will. */
+static int put_copy(struct tf_region *r, char *addr, const char *staged)
+{
+	const struct tf_os *os = r->engine->os;
+	char *spare;
+	int err = tf_spare_take(r, 1, &spare);
+
+	if (!err)
+		err = os->copy(os, spare, staged, TF_PAGE);
+	if (!err)
+		err = tf_spare_place(r, spare, 1, addr);
+	return err;
+}
+
+#define PUT_TRIES 64
+
+/* One page, by every means. False: it ended as poison. */
+static bool put_page(struct tf_region *r, char *addr, unsigned stage)
+{
+	struct tf_engine *e = r->engine;
+	const struct tf_os *os = e->os;
+	char *staged = tf_stage(e->staging, stage);
+
+	for (int i = 0; i < PUT_TRIES; i++) {
+		int err;
+
+		if (os->uffd_move(os, e->uffd_guest, addr, staged, TF_PAGE) ==
+		    (long)TF_PAGE)
+			return true;
+		err = put_copy(r, addr, staged);
+		if (!err)
+			return true;
+		if (err == -EHWPOISON)
+			break;
+	}
+	os->uffd_poison(os, e->uffd_guest, addr, TF_PAGE);
+	tf_log(&e->log, TF_LOG_ERR,
+	       "guest %s: page at gpa %#llx lost to a memory error while it "
+	       "was fenced",
+	       r->guest->name,
+	       (unsigned long long)tf_region_gpa(r, addr));
+	return false;
+}
+
+unsigned tf_fence_put_back(struct tf_region *r, char *addr, unsigned n,
+			   unsigned stage)
+{
+	struct tf_engine *e = r->engine;
+	unsigned done = 0, lost = 0;
+
+	while (done < n) {
+		long moved = e->os->uffd_move(
+			e->os, e->uffd_guest, addr + done * TF_PAGE,
+			tf_stage(e->staging, stage + done),
+			(n - done) * TF_PAGE);
+
+		if (moved > 0) {
+			done += (unsigned)(moved / (long)TF_PAGE);
+			continue;
+		}
+		lost += !put_page(r, addr + done * TF_PAGE, stage + done);
+		done++;
+	}
+	return lost;
+}
+
+void tf_fence_open(struct tf_engine *e, char *addr, char *end)
+{
+	e->os->uffd_wake(e->os, e->uffd_guest, addr, (size_t)(end - addr));
+}
+
+void tf_fence_sweep(struct tf_engine *e, unsigned n)
+{
+	e->os->advise(e->os, e->staging, n * TF_PAGE, MADV_DONTNEED);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * MAP_FIXED, and putting back what it drops. Knows addresses, slots and
+ * attributes; the caller knows why. Caller holds the engine's lock.
+ */
+#include "engine/mapping.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "engine/chain.h"
+#include "engine/state.h"
+
+int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
+		 bool *protected_ret)
+{
+	const struct tf_engine *e = r->engine;
+	const struct tf_os *os = e->os;
+	long at = os->map(os, addr, n * TF_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_FIXED |
+				  tf_attrs_map_flags(&r->attrs),
+			  r->store->fd, (uint64_t)slot * TF_PAGE);
+
+	if (at < 0)
+		return (int)at;
+	tf_attrs_apply_merged(os, &r->attrs, addr, n * TF_PAGE);
+	*protected_ret =
+		!os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
+				   TF_REG_WP) &&
+		!os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true);
+	return 0;
+}
+
+/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
+#define POPULATE_READ 22
+
+/* A page that is there and is not the file's is the kernel's copy. */
+static bool is_copy(uint64_t entry)
+{
+	return !(entry & TF_PM_PRESENT) || !(entry & TF_PM_FILE);
+}
+
+int tf_find_copied(const struct tf_engine *e, char *addr, unsigned n,
+		   bool *copied)
+{
+	uint64_t entries[TF_BLOCK_PAGES];
+	int err = e->os->advise(e->os, addr, n * TF_PAGE, POPULATE_READ);
+
+	while (!err && n) {
+		unsigned part = n < TF_BLOCK_PAGES ? n : TF_BLOCK_PAGES;
+		long got = e->os->pagemap_read(e->os, e->pagemap, addr, entries,
+					       part);
+
+		if (got <= 0)
+			return got < 0 ? (int)got : -EIO;
+		for (long i = 0; i < got; i++)
+			copied[i] = is_copy(entries[i]);
+		addr += (unsigned long)got * TF_PAGE;
+		copied += got;
+		n -= (unsigned)got;
+	}
+	return err;
+}
+
+void tf_unprotect(struct tf_engine *e, char *addr, unsigned n)
+{
+	const struct tf_os *os = e->os;
+
+	/* UNREGISTER can lose a wake-up (kernel bug): wake after it. */
+	if (os->uffd_unregister(os, e->uffd_merged, addr, n * TF_PAGE))
+		os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, false);
+	os->uffd_wake(os, e->uffd_merged, addr, n * TF_PAGE);
+}
+
+int tf_map_hole(struct tf_region *r, char *addr, unsigned n, bool armed)
+{
+	const struct tf_engine *e = r->engine;
+	const struct tf_os *os = e->os;
+	long at = os->map(os, addr, n * TF_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+				  tf_attrs_map_flags(&r->attrs),
+			  -1, 0);
+
+	if (at < 0)
+		return (int)at;
+	tf_attrs_apply(os, &r->attrs, addr, n * TF_PAGE);
+	os->uffd_register(os, e->uffd_guest, addr, n * TF_PAGE,
+			  armed ? TF_REG_MISSING | TF_REG_WP : TF_REG_WP);
+	return 0;
+}
+
+/* Is `page` in the same mapping as the page before it? */
+static bool joined(const struct tf_block *b, unsigned page)
+{
+	const struct tf_frame *f = &b->frames[page], *p = f - 1;
+	bool merged = f->state == TF_FRAME_SHARED;
+	const struct tf_engine *e = b->region->engine;
+
+	if (f->state == TF_FRAME_COW || p->state == TF_FRAME_COW)
+		return false;
+	if (merged != (p->state == TF_FRAME_SHARED))
+		return false;
+	if (merged)
+		return tf_dup_get(e, f->shared.dup)->slot ==
+		       tf_dup_get(e, p->shared.dup)->slot + 1;
+	return !((f->flags | p->flags) & TF_FRAME_FOREIGN);
+}
+
+void tf_count_vmas(struct tf_block *b)
+{
+	struct tf_engine *e = b->region->engine;
+	uint32_t vmas = 0;
+
+	for (unsigned i = 1; i < TF_BLOCK_PAGES; i++)
+		vmas += !joined(b, i);
+	/* A pair of neighbouring blocks shares its border with nobody else:
+	 * count a merged first page as a border too. */
+	vmas += b->frames[0].state == TF_FRAME_SHARED;
+	e->n.vmas += vmas;
+	e->n.vmas -= b->vmas;
+	b->vmas = vmas;
+}

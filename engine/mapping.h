@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Mapping stable slots over frames, and holes over what is given up: the only
+ * two places where the engine uses MAP_FIXED on guest memory.
+ */
+#ifndef TF_ENGINE_MAPPING_H
+#define TF_ENGINE_MAPPING_H
+
+#include <stdbool.h>
+
+#include "engine/region.h"
+
+/*
+ * Map `n` adjacent slots over [addr, addr + n pages), write-protected in the
+ * merged context. Whoever could write there is either shut out by the fence
+ * or waits in a write-protection fault. Waiters are not woken.
+ *
+ * 0: mapped; *protected_ret says whether the protection stands. If it does
+ *    not, the kernel copies on write by itself: safe, but not to be merged
+ *    again.
+ * -errno: not mapped. There may be no mapping at all any more.
+ */
+int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
+		 bool *protected_ret);
+
+/*
+ * Which of `n` merged pages the kernel copied by itself, in the instant
+ * between mapping and protecting: copied[i] is set for each page that is
+ * anonymous. Maps every page first, which tells a copy that was swapped out
+ * from a page that nobody touched yet, and spares the guest a fault.
+ * -errno: unknown; treat all as copied.
+ */
+int tf_find_copied(const struct tf_engine *e, char *addr, unsigned n,
+		   bool *copied);
+
+/* Give up the protection of a merged page, and wake its writers. */
+void tf_unprotect(struct tf_engine *e, char *addr, unsigned n);
+
+/*
+ * Replace [addr, addr + n pages) by a hole with the region's attributes: it
+ * reads as zeros. Registered as `armed` says.
+ */
+int tf_map_hole(struct tf_region *r, char *addr, unsigned n, bool armed);
+
+/* Count the mappings of a block again; the engine's sum follows. */
+void tf_count_vmas(struct tf_block *b);
+
+#endif

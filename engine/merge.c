@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Planning. A hash only proposes; nothing here reads or maps guest memory.
+ *
+ * A batch is small enough that its fence is shut for about 200 us: up to
+ * BATCH_PAGES pages, fewer when they are scattered, since a run costs one
+ * mapping whatever its length and a lone page costs one as well.
+ */
+#include "engine/merge.h"
+
+#include <sched.h>
+
+#include "engine/book.h"
+#include "engine/budget.h"
+#include "engine/candidates.h"
+#include "engine/chain.h"
+#include "engine/hash.h"
+#include "engine/pins.h"
+#include "engine/state.h"
+
+#define BATCH_PAGES 128u
+#define BATCH_GAPS 16u
+
+void tf_merge_flush(struct tf_batch *batch)
+{
+	struct tf_engine *e = batch->engine;
+	unsigned used = tf_batch_run(batch);
+
+	if (!used)
+		return;
+	pthread_mutex_unlock(&e->lock);
+	tf_fence_sweep(e, used);
+	while (atomic_load(&e->urgent))
+		sched_yield();
+	pthread_mutex_lock(&e->lock);
+}
+
+static struct tf_leg *leg_add(struct tf_batch *batch, struct tf_block *b,
+			      unsigned page, uint64_t hash,
+			      enum tf_leg_kind kind)
+{
+	struct tf_leg *l = &batch->leg[batch->n++];
+
+	*l = (struct tf_leg){
+		.block = b,
+		.page = (uint16_t)page,
+		.addr = tf_frame_addr(b, page),
+		.hash = hash,
+		.kind = (uint8_t)kind,
+	};
+	return l;
+}
+
+/* Pairs interleave two runs: a leg may continue the last but one as well. */
+static void count_gap(struct tf_batch *batch, const struct tf_leg *l)
+{
+	for (unsigned back = 1; back <= 2 && batch->n > back; back++)
+		if (batch->leg[batch->n - 1 - back].addr + TF_PAGE == l->addr)
+			return;
+	batch->gaps++;
+}
+
+static bool batch_full(const struct tf_batch *batch)
+{
+	return batch->n + 2 > BATCH_PAGES || batch->gaps >= BATCH_GAPS;
+}
+
+/* A pair of this batch that makes this content stable in a moment? */
+static bool pair_pending(const struct tf_batch *batch, const struct tf_store *s,
+			 uint64_t hash)
+{
+	for (unsigned i = 0; i < batch->n; i++)
+		if (batch->leg[i].hash == hash &&
+		    batch->leg[i].kind >= TF_LEG_GROW &&
+		    batch->leg[i].block->region->store == s)
+			return true;
+	return false;
+}
+
+static bool may_fence(struct tf_block *b, unsigned page)
+{
+	return !tf_pinned(b, page) && !tf_fence_arm(b);
+}
+
+static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
+{
+	const struct tf_store *s = b->region->store;
+
+	count_gap(batch, leg_add(batch, b, page, s->zero_hash, TF_LEG_ZERO));
+}
+
+static void plan_join(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		      uint32_t dup)
+{
+	struct tf_engine *e = batch->engine;
+	struct tf_dup *d = tf_dup_get(e, dup);
+	enum tf_leg_kind kind = tf_dup_has_room(e, d) ? TF_LEG_JOIN :
+							TF_LEG_GROW;
+	struct tf_leg *l;
+
+	/* Also in a full dup: it must outlive the comparison. */
+	if (tf_dup_reserve(e, dup))
+		return;
+	l = leg_add(batch, b, page, d->hash, kind);
+	l->dup = dup;
+	l->reserved = true;
+	count_gap(batch, l);
+	if (kind == TF_LEG_GROW)
+		tf_merge_flush(batch);
+}
+
+static void plan_pair(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		      uint64_t hash, uint32_t candidate)
+{
+	struct tf_block *cb = tf_ref_block(batch->engine, candidate);
+	unsigned cpage = tf_ref_page(candidate);
+	struct tf_leg *l, *mate;
+
+	tf_book_leave(cb, cpage);
+	tf_frame_reset(cb, cpage);
+	l = leg_add(batch, b, page, hash, TF_LEG_PAIR);
+	count_gap(batch, l);
+	mate = leg_add(batch, cb, cpage, hash, TF_LEG_MATE);
+	count_gap(batch, mate);
+	l->mate = mate;
+	mate->mate = l;
+}
+
+/* Nothing like it yet: a candidate, and no reader until it is written. */
+static void plan_candidate(struct tf_block *b, unsigned page, uint64_t hash)
+{
+	tf_candidate_add(b, page, hash);
+}
+
+static void plan_shared(struct tf_batch *batch, struct tf_block *b,
+			unsigned page, uint64_t hash, uint32_t dup)
+{
+	struct tf_engine *e = batch->engine;
+	uint32_t candidate = dup ? 0 :
+				   tf_candidate_find(b->region->store, hash);
+
+	if (!dup && !candidate) {
+		plan_candidate(b, page, hash);
+		return;
+	}
+	if (!tf_budget_allows(e, batch->planned + 4)) {
+		e->n.budget_refused++;
+		return;
+	}
+	if (!may_fence(b, page))
+		return;
+	if (candidate &&
+	    !may_fence(tf_ref_block(e, candidate), tf_ref_page(candidate)))
+		return;
+	batch->planned += dup ? 2 : 4;
+	if (dup)
+		plan_join(batch, b, page, dup);
+	else
+		plan_pair(batch, b, page, hash, candidate);
+}
+
+void tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		   uint64_t hash)
+{
+	const struct tf_store *s = b->region->store;
+	const struct tf_engine *e = batch->engine;
+
+	if (batch_full(batch) || pair_pending(batch, s, hash))
+		tf_merge_flush(batch);
+	/* The lock may have been dropped since the page was hashed. */
+	if (b->frames[page].state != TF_FRAME_NEW)
+		return;
+	if (hash == s->zero_hash) {
+		if (e->opts.use_zero_pages && may_fence(b, page))
+			plan_zero(batch, b, page);
+		else if (!e->opts.use_zero_pages)
+			plan_shared(batch, b, page, hash,
+				    tf_chain_find(s, hash));
+		return;
+	}
+	plan_shared(batch, b, page, hash, tf_chain_find(s, hash));
+}

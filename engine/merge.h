@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Planning merges: a settled page and its hash become a leg of the batch, or
+ * a candidate. Caller holds the engine's lock and pass_lock.
+ */
+#ifndef TF_ENGINE_MERGE_H
+#define TF_ENGINE_MERGE_H
+
+#include "engine/batch.h"
+
+/*
+ * Find a place for a NEW frame whose page had this hash a moment ago. May
+ * carry out the batch, and then drops and retakes the engine's lock.
+ */
+void tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		   uint64_t hash);
+
+/*
+ * Carry out what is planned. Drops and retakes the engine's lock, so that
+ * whoever waits in a fault goes first.
+ */
+void tf_merge_flush(struct tf_batch *batch);
+
+#endif

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pass: regions by address, segments of a region, blocks of a segment.
+ * Holds pass_lock throughout and the engine's lock only where it says so; a
+ * region that it is inside cannot be deleted, only marked as dying, and is
+ * left at the next stop point.
+ */
+#include "engine/pass.h"
+
+#include <errno.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/budget.h"
+#include "engine/resolver.h"
+#include "engine/settle.h"
+#include "engine/state.h"
+#include "engine/store.h"
+#include "engine/walker.h"
+
+/* Blocks looked through for quiet ones in one hold of the lock. */
+#define LOOK_AHEAD 1024u
+
+struct pass {
+	struct tf_engine *e;
+	struct tf_region *r; /* entered */
+	struct tf_pass out;
+	bool background;
+};
+
+static bool must_stop(const struct pass *p)
+{
+	return (p->background && atomic_load(&p->e->worker.stop)) ||
+	       __atomic_load_n(&p->r->dying, __ATOMIC_ACQUIRE);
+}
+
+/* Enter the region after `above`, so that it cannot go away. */
+static bool region_enter_next(struct pass *p, const char *above)
+{
+	struct tf_engine *e = p->e;
+	TF_LOCKED(&e->lock);
+
+	do {
+		p->r = tf_region_above(e, above);
+		above = p->r ? p->r->start : NULL;
+	} while (p->r && p->r->dying);
+	if (p->r)
+		p->r->users++;
+	return p->r;
+}
+
+static void region_leave(struct pass *p)
+{
+	TF_LOCKED(&p->e->lock);
+
+	if (--p->r->users == 0)
+		pthread_cond_broadcast(&p->e->left);
+}
+
+static void visit_blocks(struct pass *p, char *from, const char *to)
+{
+	const struct tf_region *r = p->r;
+	struct tf_block *b = tf_block_next(r, tf_region_block_of(r, from));
+
+	for (; b && tf_region_block_end(r, b->no) <= to && !must_stop(p);
+	     b = tf_block_next(r, b->no + 1ul))
+		if (b->nshared || !tf_bits_empty(&b->written) ||
+		    !tf_bits_empty(&b->pending))
+			tf_settle_block(p->e->batch, b);
+}
+
+/* Walk [from, to), both at block borders or the region's ends. */
+static int segment_scan(struct pass *p, char *from, char *to)
+{
+	char *visited = from, *reached = from;
+
+	while (reached < to && !must_stop(p)) {
+		long pages = tf_walk(p->r, reached, to, &reached);
+
+		if (pages < 0)
+			return (int)pages;
+		p->out.pages_scanned += (uint64_t)pages;
+		/* A block that the walk stopped in is visited next time. */
+		visit_blocks(p, visited, reached);
+		if (reached < to)
+			visited = tf_region_block_start(
+				p->r, tf_region_block_of(p->r, reached));
+	}
+	return 0;
+}
+
+/* Where the next run of blocks that are to be looked at ends. */
+static char *segment_end(struct pass *p, char *from, bool *quiet)
+{
+	struct tf_region *r = p->r;
+	uint32_t no = tf_region_block_of(r, from);
+	struct tf_block *b;
+	TF_LOCKED(&p->e->lock);
+
+	b = tf_block_next(r, no);
+	*quiet = b && b->no == no && b->skip;
+	if (*quiet) {
+		b->skip--;
+		return tf_region_block_end(r, no);
+	}
+	for (unsigned i = 0; b && !b->skip; i++) {
+		if (i == LOOK_AHEAD)
+			return tf_region_block_start(r, b->no);
+		b = tf_block_next(r, b->no + 1ul);
+	}
+	return b ? tf_region_block_start(r, b->no) : r->end;
+}
+
+static int region_scan(struct pass *p)
+{
+	char *at = p->r->start;
+
+	while (at < p->r->end && !must_stop(p)) {
+		bool quiet;
+		char *end = segment_end(p, at, &quiet);
+		int err = quiet ? 0 : segment_scan(p, at, end);
+
+		if (err)
+			return err;
+		at = end;
+	}
+	return 0;
+}
+
+static void pass_begin(struct pass *p)
+{
+	struct tf_engine *e = p->e;
+	TF_LOCKED(&e->lock);
+
+	e->pass_no++;
+	tf_budget_refresh(e, false);
+	tf_forks_reap(e);
+}
+
+static void pass_end(struct pass *p, bool complete)
+{
+	struct tf_engine *e = p->e;
+	struct tf_store *s;
+	TF_LOCKED(&e->lock);
+
+	tf_list_for_each(s, &e->stores, link)
+		tf_store_flush(s);
+	e->n.scanned += p->out.pages_scanned;
+	e->n.hashed += p->out.pages_hashed;
+	e->n.full_scans += complete;
+	p->out.complete = complete;
+}
+
+int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
+{
+	struct pass p = { .e = e, .background = background };
+	uint64_t begin = e->os->now_ns(e->os);
+	const char *above = NULL;
+	bool stopped = false;
+	int err = 0;
+	TF_LOCKED(&e->pass_lock);
+
+	e->batch->pass = &p.out;
+	pass_begin(&p);
+	while (e->can_merge && !stopped && region_enter_next(&p, above)) {
+		int failed = region_scan(&p);
+
+		if (failed && !err)
+			err = failed;
+		stopped = background && atomic_load(&e->worker.stop);
+		above = p.r->start;
+		region_leave(&p);
+	}
+	pass_end(&p, !stopped && !err);
+	p.out.ns = e->os->now_ns(e->os) - begin;
+	if (ret)
+		*ret = p.out;
+	if (err)
+		return err;
+	return stopped ? -ECANCELED : 0;
+}

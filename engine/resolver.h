@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The resolver: the thread that answers faults. A guest's write to a shared
+ * frame, a touch of a stray hole in an armed block, a fork of the process.
+ */
+#ifndef TF_ENGINE_RESOLVER_H
+#define TF_ENGINE_RESOLVER_H
+
+struct tf_engine;
+
+int tf_resolver_start(struct tf_engine *e);
+void tf_resolver_stop(struct tf_engine *e);
+
+/* Forget forked children that have ended. Caller holds the lock. */
+void tf_forks_reap(struct tf_engine *e);
+void tf_forks_fini(struct tf_engine *e);
+
+#endif

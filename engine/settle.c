@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Settling. Where writes are tracked, a page that was not written since the
+ * last pass is hashed once and not read again until it is written. Where they
+ * are not (scan mode HASH, and huge pages), a page is settled when two passes
+ * find the same hash. Neither proves anything about the bytes: devices write
+ * unseen. The fence compares.
+ *
+ * Pages are hashed without the engine's lock: reading guest memory may need
+ * the resolver.
+ */
+#include "engine/settle.h"
+
+#include "engine/book.h"
+#include "engine/hash.h"
+#include "engine/merge.h"
+#include "engine/state.h"
+#include "engine/store.h"
+
+struct visit {
+	struct tf_batch *batch;
+	struct tf_block *b;
+	struct tf_bits look; /* pages to be hashed */
+	struct tf_bits twice; /* of those, compare with the hash before */
+	uint64_t hash[TF_BLOCK_PAGES];
+};
+
+static bool merged(const struct tf_frame *f)
+{
+	return f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW;
+}
+
+/* Frames that broke soon after merging wait twice as long each time. */
+static bool waits(struct tf_frame *f)
+{
+	if (f->fresh.looks >= (1u << f->history) - 1)
+		return false;
+	f->fresh.looks++;
+	return true;
+}
+
+static void sort_written(struct visit *v)
+{
+	struct tf_block *b = v->b;
+	bool tracked = b->region->engine->scan_dirty;
+
+	tf_bits_for_each(i, &b->written) {
+		if (merged(&b->frames[i]))
+			continue;
+		if (tracked && !tf_bit(&b->huge, i)) {
+			tf_book_written(b, i);
+			v->batch->pass->pages_volatile++;
+		} else {
+			tf_bit_set(&v->look, i);
+			tf_bit_set(&v->twice, i);
+		}
+	}
+}
+
+static void sort_waiting(struct visit *v)
+{
+	struct tf_block *b = v->b;
+
+	tf_bits_for_each(i, &b->pending) {
+		if (tf_bit(&b->written, i))
+			continue;
+		if (!b->region->engine->scan_dirty)
+			tf_book_hole(b, i); /* not populated any more */
+		else if (!waits(&b->frames[i]))
+			tf_bit_set(&v->look, i);
+	}
+}
+
+static void hash_pages(struct visit *v)
+{
+	const struct tf_region *r = v->b->region;
+	const struct tf_os *os = r->engine->os;
+
+	tf_bits_for_each(i, &v->look) {
+		v->batch->pass->pages_hashed++;
+		if (os->hash(os, tf_frame_addr(v->b, i), r->store->secret,
+			     &v->hash[i]))
+			tf_bit_clear(&v->look, i);
+	}
+}
+
+/* A page whose writes are not tracked: is it what it was a pass ago? */
+static bool settled_twice(struct tf_block *b, unsigned page, uint64_t hash)
+{
+	struct tf_frame *f = &b->frames[page];
+	bool same = tf_frame_has_hash(f, hash);
+
+	if (f->state == TF_FRAME_CANDIDATE && same)
+		return false; /* where it belongs already */
+	if (f->state == TF_FRAME_ZERO && hash == b->region->store->zero_hash)
+		return false;
+	if (f->state == TF_FRAME_NEW && (f->flags & TF_FRAME_HASHED) && same)
+		return !waits(f);
+	tf_book_written(b, page);
+	tf_frame_set_hash(f, hash);
+	f->flags |= TF_FRAME_HASHED;
+	return false;
+}
+
+static void place_pages(struct visit *v)
+{
+	struct tf_block *b = v->b;
+
+	tf_bits_for_each(i, &v->look) {
+		struct tf_frame *f = &b->frames[i];
+
+		/* The lock was dropped: API calls may have been here. */
+		if (merged(f))
+			continue;
+		if (tf_bit(&v->twice, i)) {
+			if (!settled_twice(b, i, v->hash[i]))
+				continue;
+		} else if (f->state != TF_FRAME_NEW) {
+			continue;
+		}
+		tf_merge_page(v->batch, b, i, v->hash[i]);
+	}
+	tf_merge_flush(v->batch);
+}
+
+/*
+ * KSM's smart_scan, a block at a time: merged memory is costly to walk, so a
+ * block with shared frames that stays quiet is looked at every 2nd, 4th, 8th
+ * pass. Its breaks are announced and end that.
+ */
+static void grow_old(struct tf_block *b, bool quiet)
+{
+	const struct tf_engine *e = b->region->engine;
+
+	if (!quiet || !b->nshared || !e->opts.smart_scan) {
+		b->age = b->skip = 0;
+		return;
+	}
+	if (b->age < 3)
+		b->age++;
+	b->skip = (uint8_t)((1u << b->age) - 1);
+}
+
+void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
+{
+	struct tf_engine *e = batch->engine;
+	struct visit v = { .batch = batch, .b = b };
+
+	pthread_mutex_lock(&e->lock);
+	sort_written(&v);
+	sort_waiting(&v);
+	grow_old(b, tf_bits_empty(&b->written) && tf_bits_empty(&b->pending));
+	tf_bits_zero(&b->written);
+	tf_bits_zero(&b->huge);
+	pthread_mutex_unlock(&e->lock);
+	if (tf_bits_empty(&v.look))
+		return;
+	hash_pages(&v);
+	pthread_mutex_lock(&e->lock);
+	place_pages(&v);
+	pthread_mutex_unlock(&e->lock);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The engine and its guests.
+ *
+ * Locks (docs/locking.md has the whole story):
+ *   pass_lock  one pass at a time; taken before `lock`
+ *   lock       everything below that says so; held for one fence at most
+ * A thread that holds `lock` never touches guest memory, because a fault in
+ * guest memory may need the resolver, and the resolver needs `lock`.
+ */
+#ifndef TF_ENGINE_STATE_H
+#define TF_ENGINE_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/idtable.h"
+#include "engine/base/list.h"
+#include "engine/base/log.h"
+#include "engine/os.h"
+#include "engine/region.h"
+#include "twinfold/engine.h"
+
+struct tf_store;
+
+/* Guest pages that are pinned for I/O. Pins nest, so ranges may repeat. */
+struct tf_pin {
+	uint64_t gpa, bytes;
+};
+
+struct tf_guest {
+	struct tf_list link; /* engine->guests */
+	struct tf_engine *engine;
+	char *name;
+	char *domain;
+	bool io_declared;
+
+	/* Protected by engine->lock. */
+	struct tf_list regions;
+	uint64_t linear_next; /* first linear index not given away */
+	struct tf_pin *pins;
+	size_t npins, cap_pins;
+	uint64_t breaks;
+};
+
+/* Stop points let a waiting resolver go first. */
+struct tf_worker {
+	pthread_t thread;
+	bool running;      /* protected by engine->lock */
+	atomic_bool stop;  /* read at every stop point */
+	int wake;          /* eventfd: ends a nap early */
+};
+
+struct tf_resolver {
+	pthread_t thread;
+	bool running;
+	int quit; /* eventfd */
+};
+
+/* Numbers that tf_engine_stats() reports as they are. Under engine->lock. */
+struct tf_counts {
+	uint64_t pending;    /* frames waiting to be settled */
+	uint64_t sharers;    /* frames SHARED */
+	uint64_t dups;       /* stable copies */
+	uint64_t used;       /* of those, with sharers */
+	uint64_t chains;     /* contents that have a dup */
+	uint64_t candidates; /* frames CANDIDATE */
+	uint64_t recoverable; /* sharers in chains of two dups or more */
+	uint64_t sharer_room; /* entries of all lists of sharers */
+	uint64_t zero;
+	uint64_t cow;
+	uint64_t vmas;
+	uint64_t scanned, hashed, full_scans, breaks;
+	uint64_t budget_refused, busy, changed;
+};
+
+struct tf_engine {
+	const struct tf_os *os;
+	struct tf_logger log;
+	struct tf_engine_opts opts; /* complete: no zero means default here */
+
+	/* Set at creation, then constant. */
+	int uffd_guest;   /* -1: this kernel cannot merge */
+	int uffd_merged;
+	int pagemap;
+	bool can_merge;
+	bool fork_events;
+	bool scan_dirty;
+	char *staging; /* TF_STAGE_PAGES pages, nobody else's */
+	const char *zero_page;
+
+	pthread_mutex_t pass_lock;
+	struct tf_batch *batch; /* protected by pass_lock */
+	uint32_t pass_no;       /* written under both locks */
+
+	pthread_mutex_t lock;
+	atomic_int urgent;   /* threads that wait for `lock` in a fault */
+	pthread_cond_t left; /* a region's users fell to 0 */
+
+	/* Protected by lock. */
+	struct tf_list guests;
+	struct tf_list stores;
+	struct tf_region **regions; /* by address */
+	size_t nregions, cap_regions;
+	struct tf_idtable blocks; /* of struct tf_block * */
+	struct tf_idtable dups;   /* of struct tf_dup */
+	struct tf_counts n;
+	uint64_t vma_budget;
+	uint64_t vma_checked_ns; /* when the budget was last computed */
+	int *forks;              /* userfaultfds of forked children */
+	size_t nforks, cap_forks;
+	bool forks_lost;     /* one could not be followed: never punch again */
+
+	struct tf_worker worker;
+	struct tf_resolver resolver;
+};
+
+/* Create with a kernel seam of one's own; tests use it. */
+int tf_engine_create_os(const struct tf_engine_opts *opts,
+			const struct tf_os *os, struct tf_engine **ret);
+
+/* Take the lock in a fault: the pass gives way at its next stop point. */
+static inline void tf_lock_urgent(struct tf_engine *e)
+{
+	atomic_fetch_add(&e->urgent, 1);
+	pthread_mutex_lock(&e->lock);
+	atomic_fetch_sub(&e->urgent, 1);
+}
+
+#endif

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Stores and their slots. Owns the memfd, the engine's read-only mapping of
+ * it, and which slots are in use. Slots are written once, through the file,
+ * before any frame maps them; nothing here ever writes one again.
+ *
+ * Caller holds the engine's lock throughout.
+ */
+#include "engine/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <xxhash.h>
+
+#include "engine/chain.h"
+#include "engine/hash.h"
+#include "engine/state.h"
+
+#define STORE_BYTES ((uint64_t)TF_STORE_WINDOWS * TF_WINDOW_SLOTS * TF_PAGE)
+#define WINDOW_BYTES ((uint64_t)TF_WINDOW_SLOTS * TF_PAGE)
+#define DEAD_BATCH 256u
+
+static bool store_matches(const struct tf_store *s, const char *domain,
+			  const void *owner, const struct tf_attrs *attrs,
+			  int node)
+{
+	return s->owner == owner && s->node == node &&
+	       strcmp(s->domain, domain) == 0 &&
+	       tf_attrs_same_policy(&s->attrs, attrs);
+}
+
+/* Map [off, off + len) of the file read-only; `addr` NULL: anywhere. */
+static long map_file(const struct tf_store *s, const char *addr, uint64_t off,
+		     uint64_t len)
+{
+	const struct tf_os *os = s->engine->os;
+
+	return os->map(os, (void *)addr, len, PROT_READ,
+		       MAP_SHARED | MAP_NORESERVE | (addr ? MAP_FIXED : 0),
+		       s->fd, off);
+}
+
+static int store_map(struct tf_store *s)
+{
+	const struct tf_os *os = s->engine->os;
+	long map = map_file(s, NULL, 0, STORE_BYTES);
+	int err;
+
+	if (map < 0)
+		return (int)map;
+	s->map = (const char *)map;
+	err = os->advise(os, (void *)s->map, STORE_BYTES, MADV_DONTFORK);
+	if (!err)
+		err = os->advise(os, (void *)s->map, STORE_BYTES,
+				 MADV_DONTDUMP);
+	/* A shared mapping's policy is its file's, for every mapping of it. */
+	if (!err && s->attrs.policy)
+		err = os->bind(os, (void *)s->map, STORE_BYTES,
+			       s->attrs.policy, s->attrs.nodes,
+			       TF_ATTR_NODES * 8 * sizeof(long));
+	return err;
+}
+
+static int store_open(struct tf_store *s)
+{
+	const struct tf_os *os = s->engine->os;
+	int err;
+
+	s->windows = calloc(TF_STORE_WINDOWS, sizeof(*s->windows));
+	s->cap_dead = DEAD_BATCH;
+	s->dead = malloc(s->cap_dead * sizeof(*s->dead));
+	if (!s->windows || !s->dead || !s->domain)
+		return -ENOMEM;
+	err = tf_hash_secret(os, s->secret);
+	if (err)
+		return err;
+	s->zero_hash = XXH3_64bits_withSecret(s->engine->zero_page, TF_PAGE,
+					      s->secret, TF_SECRET_BYTES);
+	s->fd = os->memfd(os, "twinfold-store", STORE_BYTES);
+	return s->fd < 0 ? s->fd : store_map(s);
+}
+
+static void store_free(struct tf_store *s)
+{
+	const struct tf_os *os = s->engine->os;
+
+	tf_chains_fini(s);
+	if (s->map)
+		os->unmap(os, (void *)s->map, STORE_BYTES);
+	if (s->fd >= 0)
+		os->close(os, s->fd);
+	for (uint32_t w = 0; s->windows && w < TF_STORE_WINDOWS; w++)
+		free(s->windows[w].dup_of);
+	free(s->windows);
+	free(s->dead);
+	free(s->stable.head);
+	free(s->candidates.head);
+	free(s->domain);
+	free(s);
+}
+
+int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
+		 const struct tf_attrs *attrs, int node, struct tf_store **ret)
+{
+	struct tf_store *s;
+	int err;
+
+	tf_list_for_each(s, &e->stores, link) {
+		if (store_matches(s, domain, owner, attrs, node)) {
+			s->regions++;
+			*ret = s;
+			return 0;
+		}
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->engine = e;
+	s->fd = -1;
+	s->owner = owner;
+	s->domain = strdup(domain);
+	s->attrs = *attrs;
+	s->node = node;
+	s->regions = 1;
+	s->window = TF_STORE_WINDOWS;
+	err = store_open(s);
+	if (err) {
+		store_free(s);
+		return err;
+	}
+	tf_list_append(&e->stores, &s->link);
+	*ret = s;
+	return 0;
+}
+
+void tf_store_put(struct tf_store *s)
+{
+	if (--s->regions)
+		return;
+	tf_list_remove(&s->link);
+	store_free(s);
+}
+
+/* Begin the lowest window that nothing maps. */
+static int window_open(struct tf_store *s)
+{
+	for (uint32_t w = 0; w < TF_STORE_WINDOWS; w++) {
+		struct tf_window *win = &s->windows[w];
+
+		if (win->dup_of)
+			continue;
+		win->dup_of = calloc(TF_WINDOW_SLOTS, sizeof(*win->dup_of));
+		if (!win->dup_of)
+			return -ENOMEM;
+		s->window = w;
+		if (w >= s->opened)
+			s->opened = w + 1;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+int tf_slot_alloc(struct tf_store *s, uint32_t *ret)
+{
+	struct tf_window *w;
+
+	if (s->window == TF_STORE_WINDOWS ||
+	    s->windows[s->window].used == TF_WINDOW_SLOTS) {
+		int err = window_open(s);
+
+		if (err)
+			return err;
+	}
+	w = &s->windows[s->window];
+	*ret = (s->window << TF_WINDOW_SHIFT) + w->used++;
+	return 0;
+}
+
+void tf_slot_bind(struct tf_store *s, uint32_t slot, uint32_t dup)
+{
+	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
+
+	w->live++;
+	__atomic_store_n(&w->dup_of[slot & (TF_WINDOW_SLOTS - 1)], dup,
+			 __ATOMIC_RELEASE);
+}
+
+void tf_slot_free(struct tf_store *s, uint32_t slot)
+{
+	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
+
+	w->dup_of[slot & (TF_WINDOW_SLOTS - 1)] = 0;
+	if (s->ndead == s->cap_dead)
+		tf_store_flush(s);
+	if (s->ndead == s->cap_dead) {
+		uint32_t *more =
+			realloc(s->dead, 2 * s->cap_dead * sizeof(*s->dead));
+
+		/* Out of memory: the slot stays as it is for ever. */
+		if (!more)
+			return;
+		s->dead = more;
+		s->cap_dead *= 2;
+	}
+	s->dead[s->ndead++] = slot;
+}
+
+void tf_slot_abandon(struct tf_store *s, uint32_t slot)
+{
+	tf_slot_bind(s, slot, 0);
+	tf_slot_free(s, slot);
+}
+
+/*
+ * A window that is used up and has no live slot is mapped by nobody: frames
+ * left it one by one, and forked children are gone (tf_store_flush). Its
+ * offsets may be used again; mapping it anew drops our page tables.
+ */
+static void window_retire(struct tf_store *s, uint32_t w)
+{
+	struct tf_window *win = &s->windows[w];
+	uint64_t off = w * WINDOW_BYTES;
+
+	if (win->live || win->used < TF_WINDOW_SLOTS)
+		return;
+	if (map_file(s, s->map + off, off, WINDOW_BYTES) < 0)
+		return;
+	free(win->dup_of);
+	*win = (struct tf_window){ 0 };
+}
+
+static int cmp_slot(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Punch slots [from, to) of one window; on failure they stay dead. */
+static bool punch_run(struct tf_store *s, uint32_t from, uint32_t to)
+{
+	const struct tf_os *os = s->engine->os;
+
+	return os->punch(os, s->fd, (uint64_t)from * TF_PAGE,
+			 (uint64_t)(to - from) * TF_PAGE) == 0;
+}
+
+void tf_store_flush(struct tf_store *s)
+{
+	uint32_t kept = 0;
+
+	if (s->engine->nforks || s->engine->forks_lost)
+		return;
+	qsort(s->dead, s->ndead, sizeof(*s->dead), cmp_slot);
+	for (uint32_t i = 0, j; i < s->ndead; i = j) {
+		uint32_t first = s->dead[i], w = first >> TF_WINDOW_SHIFT;
+
+		for (j = i + 1; j < s->ndead; j++)
+			if (s->dead[j] != first + (j - i) ||
+			    s->dead[j] >> TF_WINDOW_SHIFT != w)
+				break;
+		if (punch_run(s, first, first + (j - i))) {
+			s->windows[w].live -= j - i;
+			window_retire(s, w);
+			continue;
+		}
+		for (uint32_t k = i; k < j; k++)
+			s->dead[kept++] = s->dead[k];
+	}
+	s->ndead = kept;
+}
+
+size_t tf_store_bytes(const struct tf_store *s)
+{
+	size_t bytes = sizeof(*s) + s->cap_dead * sizeof(*s->dead);
+
+	for (uint32_t w = 0; w < s->opened; w++) {
+		bytes += sizeof(s->windows[w]);
+		if (s->windows[w].dup_of)
+			bytes += s->windows[w].used * sizeof(uint32_t);
+	}
+	if (s->stable.head)
+		bytes += (s->stable.mask + 1ul) * sizeof(uint32_t);
+	if (s->candidates.head)
+		bytes += (s->candidates.mask + 1ul) * sizeof(uint32_t);
+	return bytes;
+}
