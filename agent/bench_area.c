@@ -90,25 +90,35 @@ void bench_area_write(const struct bench_area *area, size_t page)
 		words[i] = bench_random(&state);
 }
 
-static bool page_is_right(const struct bench_area *area, size_t page)
+/* The first word that is not as it should be, or BENCH_WORDS. */
+static unsigned first_wrong_word(const struct bench_area *area, size_t page)
 {
 	uint32_t id = bench_area_id(area, page);
 	const uint64_t *words = bench_page(area, page);
 	bool zero = id == BENCH_ZERO_ID;
 	uint64_t state = zero ? 0 : content_seed(area, id);
-	uint64_t differ = 0;
+	unsigned i = 0;
 
-	for (size_t i = 0; i < BENCH_WORDS; i++)
-		differ |= words[i] ^ (zero ? 0 : bench_random(&state));
-	return !differ;
+	while (i < BENCH_WORDS && words[i] == (zero ? 0 : bench_random(&state)))
+		i++;
+	return i;
 }
 
 size_t bench_area_check(const struct bench_area *area)
 {
 	size_t wrong = 0;
 
-	for (size_t i = 0; i < area->pages; i++)
-		wrong += !page_is_right(area, i);
+	for (size_t i = 0; i < area->pages; i++) {
+		unsigned word = first_wrong_word(area, i);
+
+		if (word == BENCH_WORDS)
+			continue;
+		if (!wrong++)
+			bench_fail(0, "page %zu of content %u: word %u is %llx",
+				   i, bench_area_id(area, i), word,
+				   (unsigned long long)bench_page(area,
+								  i)[word]);
+	}
 	return wrong;
 }
 

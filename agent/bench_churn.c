@@ -15,8 +15,8 @@
  * Both sides look at a page that was written after merging less often, KSM
  * at every ninth scan only: few passes would not show where they settle.
  */
-#define ROUND_MAX_PASSES 40
-#define ROUND_STABLE_PASSES 10
+#define ROUND_MAX_PASSES 60
+#define ROUND_STABLE_PASSES 20
 
 struct churn {
 	const struct bench_area *area;

@@ -10,8 +10,9 @@
  *  - Whoever meets a fence or a break sleeps in the kernel, which is a
  *    voluntary context switch (getrusage). An access that took longer than
  *    5 us without one was preempted or interrupted, and is not counted.
- *  - A visit begins with a load. Loads never break, so one that slept has
- *    met a fence; it waits as a store would.
+ *  - A visit begins with loads, of other pages and then of its own. Loads
+ *    never break, so one that slept has met a fence; it waits as a store
+ *    would.
  *  - The first store of a visit may break, or meet a fence and then break:
  *    reported on its own as first_store, not as a pause.
  *  - It makes the page unlike any other. A later store of the visit that
@@ -23,8 +24,8 @@
  * lock of the address space, which merging holds, looks the same and is
  * counted: to the writer it is.
  *
- * Each writer owns one word of every page, and a visit checks its own stores;
- * all pages are checked at the end. No locks: writers meet the merging
+ * Each writer owns one word of every page and knows what it holds; a visit
+ * checks its loads and stores, and all pages are checked at the end. No locks: writers meet the merging
  * thread at two barriers, before and after the pass.
  */
 #include <stdlib.h>
@@ -177,7 +178,7 @@ static int append(struct bench_times *to, const struct bench_times *from)
 static int report(struct fence *f, json_t *out)
 {
 	struct bench_times pauses = { 0 }, first = { 0 };
-	uint64_t visits = 0, lost = 0, loads = 0, stores = 0;
+	uint64_t visits = 0, lost = 0, wrong = 0, loads = 0, stores = 0;
 	int code = TF_EXIT_OK;
 
 	for (unsigned i = 0; i < f->n_writers; i++) {
@@ -188,6 +189,7 @@ static int report(struct fence *f, json_t *out)
 			append(&first, &w->first_stores);
 		visits += w->visits;
 		lost += w->lost;
+		wrong += w->wrong_loads;
 		loads += w->loads.n;
 		stores += w->later_stores.n;
 	}
@@ -206,8 +208,12 @@ static int report(struct fence *f, json_t *out)
 	bench_set_int(out, "changed", (int64_t)f->changed);
 	bench_set_int(out, "busy", (int64_t)f->busy);
 	bench_set_int(out, "lost_writes", (int64_t)lost);
-	if (!code && lost)
-		code = bench_fail(TF_EXIT_FAILED, "writes were lost");
+	bench_set_int(out, "wrong_loads", (int64_t)wrong);
+	if (!code && (lost || wrong))
+		code = bench_fail(
+			TF_EXIT_FAILED,
+			"%llu writes were lost, %llu loads were wrong",
+			(unsigned long long)lost, (unsigned long long)wrong);
 	if (!code && !pauses.n)
 		code = bench_fail(TF_EXIT_FAILED,
 				  "no writer met a fence; "
@@ -231,10 +237,13 @@ static int measure(const struct bench_opts *opts, struct bench_side *side,
 	code = run_cycles(&f, opts->seconds);
 	for (unsigned i = 0; i < f.n_writers; i++)
 		pthread_join(f.writers[i].thread, NULL);
-	if (!code && bench_area_check(&f.area))
+	if (code)
+		return code;
+	code = report(&f, out);
+	if (bench_area_check(&f.area))
 		code = bench_fail(TF_EXIT_FAILED,
 				  "pages do not have their old bytes");
-	return code ? code : report(&f, out);
+	return code;
 }
 
 static void join(const struct bench_opts *opts, json_t *top, json_t *twinfold,

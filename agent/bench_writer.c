@@ -5,6 +5,7 @@
  * each page and nothing else of the area. No locks.
  */
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 
 #define CEILING_NS 5000
 #define LATER_STORES 64
+#define PROBES 16
 
 static long voluntary_switches(void)
 {
@@ -55,20 +57,36 @@ static void timed_store(struct bench_writer *w, volatile uint64_t *word,
 	note(w, times, start);
 }
 
+static volatile uint64_t *word_of(const struct bench_writer *w, size_t pick)
+{
+	return bench_page(w->all->area, w->all->pages[pick]) +
+	       w->index * BENCH_WORD_STRIDE;
+}
+
+static size_t pick_page(struct bench_writer *w)
+{
+	return bench_random(&w->random) % w->all->n_pages;
+}
+
+static void checked_load(struct bench_writer *w, size_t pick)
+{
+	w->wrong_loads += timed_load(w, word_of(w, pick)) != w->words[pick];
+}
+
 static void visit(struct bench_writer *w)
 {
-	const struct bench_writers *all = w->all;
-	size_t pick = bench_random(&w->random) % all->n_pages;
-	volatile uint64_t *word = bench_page(all->area, all->pages[pick]) +
-				  w->index * BENCH_WORD_STRIDE;
-	uint64_t old = timed_load(w, word);
+	size_t pick = pick_page(w);
+	volatile uint64_t *word = word_of(w, pick);
 	uint64_t value = bench_random(&w->random);
 
+	for (int i = 0; i < PROBES; i++)
+		checked_load(w, pick_page(w));
+	checked_load(w, pick);
 	timed_store(w, word, value, &w->first_stores);
 	for (int i = 0; i < LATER_STORES; i++)
 		timed_store(w, word, ++value, &w->later_stores);
 	w->lost += *word != value;
-	timed_store(w, word, old, &w->later_stores);
+	timed_store(w, word, w->words[pick], &w->later_stores);
 	w->visits++;
 }
 
@@ -106,6 +124,11 @@ static void *writer_main(void *arg)
 int bench_writer_start(struct bench_writers *all, struct bench_writer *w)
 {
 	w->all = all;
+	w->words = calloc(all->n_pages, sizeof(*w->words));
+	if (!w->words)
+		return bench_fail(TF_EXIT_FAILED, "out of memory");
+	for (size_t i = 0; i < all->n_pages; i++)
+		w->words[i] = *word_of(w, i);
 	if (!pthread_create(&w->thread, NULL, writer_main, w))
 		return TF_EXIT_OK;
 	return bench_fail(TF_EXIT_FAILED, "cannot start writer %u", w->index);

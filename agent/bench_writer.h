@@ -31,10 +31,13 @@ struct bench_writer {
 	pthread_t thread;
 	unsigned index;
 	uint64_t random;
-	long switches; /* voluntary, when last looked at */
+	uint64_t *words; /* what its word of each visited page holds */
+	long switches;   /* voluntary, when last looked at */
 	/* Accesses that slept, see bench_fence.c. */
 	struct bench_times loads, first_stores, later_stores;
-	uint64_t visits, lost;
+	uint64_t visits;
+	uint64_t lost;        /* own stores not found right after */
+	uint64_t wrong_loads; /* other bytes than were there for long */
 	int code;
 };
 

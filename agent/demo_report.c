@@ -69,9 +69,8 @@ static void print_bad(const struct demo *d, unsigned n)
 	const struct tf_work_report *r = &d->guest[n].report;
 
 	for (unsigned i = 0; i < TF_WORK_BAD_MAX && i < r->failures; i++)
-		printf("guest %u: wrong bytes from gpa 0x%" PRIx64
-		       " on, %u words of the page\n",
-		       n + 1, r->bad[i].gpa, r->bad[i].words);
+		printf("guest %u: wrong bytes from gpa 0x%" PRIx64 " on\n",
+		       n + 1, r->bad_gpa[i]);
 }
 
 static void print_guests(const struct demo *d)

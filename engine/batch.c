@@ -221,19 +221,16 @@ static void make_dups(struct tf_batch *b)
 static void map_run(struct tf_batch *b, unsigned from, unsigned to)
 {
 	struct tf_leg *first = b->sorted[from];
-	bool copied[TF_STAGE_PAGES] = { false }, is_protected = false;
+	bool is_protected = false;
 	int err = tf_map_slots(first->block->region, first->addr, to - from,
 			       first->slot, &is_protected);
 
-	if (!err && is_protected &&
-	    tf_find_copied(b->engine, first->addr, to - from, copied))
-		is_protected = false;
 	for (unsigned i = from; i < to; i++) {
 		struct tf_leg *l = b->sorted[i];
 
 		l->err = err;
 		l->mapped = !err;
-		l->copied = !is_protected || copied[i - from];
+		l->copied = !is_protected;
 	}
 }
 
@@ -250,6 +247,38 @@ static void map_slots(struct tf_batch *b)
 			    b->sorted[j]->slot != b->sorted[j - 1]->slot + 1)
 				break;
 		map_run(b, i, j);
+	}
+}
+
+/* One look at the page tables for all that was mapped in a block. */
+static void find_copied(struct tf_batch *b, unsigned from, unsigned to)
+{
+	const char *start = b->sorted[from]->addr;
+	bool copied[TF_BLOCK_PAGES];
+	unsigned n = (unsigned)((size_t)(b->sorted[to - 1]->addr - start) /
+				TF_PAGE) + 1;
+	int err = tf_find_copied(b->engine, start, n, copied);
+
+	for (unsigned i = from; i < to; i++) {
+		struct tf_leg *l = b->sorted[i];
+
+		if (err || copied[(size_t)(l->addr - start) / TF_PAGE])
+			l->copied = true;
+	}
+}
+
+static void check_mapped(struct tf_batch *b)
+{
+	for (unsigned i = 0, j; i < b->n; i = j) {
+		bool any = b->sorted[i]->mapped;
+
+		for (j = i + 1; j < b->n; j++) {
+			if (b->sorted[j]->block != b->sorted[i]->block)
+				break;
+			any |= b->sorted[j]->mapped;
+		}
+		if (any)
+			find_copied(b, i, j);
 	}
 }
 
@@ -324,6 +353,7 @@ unsigned tf_batch_run(struct tf_batch *b)
 	write_slots(b);
 	make_dups(b);
 	map_slots(b);
+	check_mapped(b);
 	map_zeros(b);
 	put_back(b);
 	open_all(b);

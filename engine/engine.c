@@ -207,9 +207,9 @@ static void close_fd(const struct tf_engine *e, int fd)
 }
 
 /*
- * Closing the contexts first lets every waiting fault go on: protected frames
- * become plain copy-on-write mappings, armed blocks plain memory. Only then
- * do the tables go, without a look at guest memory.
+ * The contexts let go of guest memory first: every waiting fault goes on,
+ * protected frames become plain copy-on-write mappings, armed blocks plain
+ * memory. Nothing here looks at a guest's bytes.
  */
 void tf_engine_destroy(struct tf_engine *e)
 {
@@ -217,11 +217,11 @@ void tf_engine_destroy(struct tf_engine *e)
 		return;
 	tf_worker_stop(e);
 	tf_resolver_stop(e);
-	close_fd(e, e->uffd_merged);
-	close_fd(e, e->uffd_guest);
 	while (!tf_list_empty(&e->guests))
 		tf_guest_abandon(tf_container_of(e->guests.next,
 						 struct tf_guest, link));
+	close_fd(e, e->uffd_merged);
+	close_fd(e, e->uffd_guest);
 	tf_forks_fini(e);
 	tf_fence_fini(e);
 	close_fd(e, e->pagemap);

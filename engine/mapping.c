@@ -11,6 +11,9 @@
 #include "engine/chain.h"
 #include "engine/state.h"
 
+/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
+#define POPULATE_READ 22
+
 int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 		 bool *protected_ret)
 {
@@ -27,39 +30,30 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 	*protected_ret =
 		!os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
 				   TF_REG_WP) &&
-		!os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true);
+		!os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE,
+				  true) &&
+		!os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
 	return 0;
 }
 
-/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
-#define POPULATE_READ 22
-
-/* A page that is there and is not the file's is the kernel's copy. */
+/* A page that is there and is not the file's is the kernel's copy. One that
+ * is not there, after all were touched, may be one that was swapped out. */
 static bool is_copy(uint64_t entry)
 {
 	return !(entry & TF_PM_PRESENT) || !(entry & TF_PM_FILE);
 }
 
-int tf_find_copied(const struct tf_engine *e, char *addr, unsigned n,
+int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 		   bool *copied)
 {
 	uint64_t entries[TF_BLOCK_PAGES];
-	int err = e->os->advise(e->os, addr, n * TF_PAGE, POPULATE_READ);
+	long got = e->os->pagemap_read(e->os, e->pagemap, addr, entries, n);
 
-	while (!err && n) {
-		unsigned part = n < TF_BLOCK_PAGES ? n : TF_BLOCK_PAGES;
-		long got = e->os->pagemap_read(e->os, e->pagemap, addr, entries,
-					       part);
-
-		if (got <= 0)
-			return got < 0 ? (int)got : -EIO;
-		for (long i = 0; i < got; i++)
-			copied[i] = is_copy(entries[i]);
-		addr += (unsigned long)got * TF_PAGE;
-		copied += got;
-		n -= (unsigned)got;
-	}
-	return err;
+	if (got < (long)n)
+		return got < 0 ? (int)got : -EIO;
+	for (unsigned i = 0; i < n; i++)
+		copied[i] = is_copy(entries[i]);
+	return 0;
 }
 
 void tf_unprotect(struct tf_engine *e, char *addr, unsigned n)

@@ -12,7 +12,8 @@
 
 /*
  * Map `n` adjacent slots over [addr, addr + n pages), write-protected in the
- * merged context. Whoever could write there is either shut out by the fence
+ * merged context, every page present: that spares the guest a fault, and lets
+ * tf_find_copied() tell an untouched page from a copy that was swapped out. Whoever could write there is either shut out by the fence
  * or waits in a write-protection fault. Waiters are not woken.
  *
  * 0: mapped; *protected_ret says whether the protection stands. If it does
@@ -24,13 +25,12 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 		 bool *protected_ret);
 
 /*
- * Which of `n` merged pages the kernel copied by itself, in the instant
- * between mapping and protecting: copied[i] is set for each page that is
- * anonymous. Maps every page first, which tells a copy that was swapped out
- * from a page that nobody touched yet, and spares the guest a fault.
- * -errno: unknown; treat all as copied.
+ * Which of the `n` <= TF_BLOCK_PAGES pages from `addr` on, as far as slots
+ * were mapped there, did the kernel copy by itself in the instant between
+ * mapping and protecting? copied[i] is set for each. -errno: unknown; treat
+ * all as copied.
  */
-int tf_find_copied(const struct tf_engine *e, char *addr, unsigned n,
+int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 		   bool *copied);
 
 /* Give up the protection of a merged page, and wake its writers. */

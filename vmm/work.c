@@ -54,15 +54,12 @@ static uint32_t sync_port(struct tf_work *work)
 	return command;
 }
 
-static void bad_page(struct tf_work *work, uint32_t words)
+static void bad_page(struct tf_work *work, uint64_t gpa)
 {
 	TF_LOCKED(&work->lock);
 
-	if (work->nbad == TF_WORK_BAD_MAX)
-		return;
-	work->report.bad[work->nbad].gpa = work->bad_gpa;
-	work->report.bad[work->nbad].words = words;
-	work->nbad++;
+	if (work->nbad < TF_WORK_BAD_MAX)
+		work->report.bad_gpa[work->nbad++] = gpa;
 }
 
 /* As a real port that has no device: all ones. */
@@ -73,12 +70,8 @@ uint32_t tf_work_port_in(void *user, uint16_t port)
 
 void tf_work_port_out(void *user, uint16_t port, uint32_t value)
 {
-	struct tf_work *work = user;
-
-	if (port == TF_GW_PORT_BAD_GPA)
-		work->bad_gpa = value;
-	else if (port == TF_GW_PORT_BAD_WORDS)
-		bad_page(work, value);
+	if (port == TF_GW_PORT_BAD)
+		bad_page(user, value);
 }
 
 /* ---- life ---- */

@@ -24,7 +24,6 @@ struct tf_work {
 	struct tf_gw_config *config;
 	struct tf_gw_mailbox *mailbox;
 	atomic_uint command; /* enum tf_gw_phase */
-	uint64_t bad_gpa;    /* guest's thread only: half of a bad report */
 	pthread_mutex_t lock;
 	struct tf_work_report report; /* protected by `lock` */
 	unsigned nbad;                /* protected by `lock` */

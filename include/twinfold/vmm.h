@@ -169,12 +169,6 @@ struct tf_work_opts {
 /* The upper memslot starts here; the lower one starts at 0. */
 #define TF_WORK_HIGH_GPA UINT64_C(0x40000000)
 
-/* One failed check. */
-struct tf_work_bad {
-	uint64_t gpa;   /* of the first wrong byte */
-	uint32_t words; /* how many of the page's 1024 words were wrong */
-};
-
 struct tf_work_report {
 	size_t size;
 	enum tf_work_phase phase; /* the last one entered ... */
@@ -189,8 +183,8 @@ struct tf_work_report {
 	uint64_t writes;   /* pages written, in whole or in part */
 	/* How often every page was checked, by phase. */
 	uint64_t rounds[TF_WORK_PHASES];
-	/* The first failures, in the order they were found. */
-	struct tf_work_bad bad[TF_WORK_BAD_MAX];
+	/* Of the first failures: where the page's first wrong byte is. */
+	uint64_t bad_gpa[TF_WORK_BAD_MAX];
 	/* Nonzero: it ended without being told to, see tf_work_why(). */
 	int died;
 };

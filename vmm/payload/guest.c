@@ -59,27 +59,30 @@ static void zero_words(uint32_t *to, uintptr_t n)
 	__asm__ volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(0) : "memory");
 }
 
-/* n is not 0. */
-static bool same_words(const uint32_t *a, const uint32_t *b, uintptr_t n)
+/* How many leading words are equal; n is not 0. */
+static uint32_t equal_words(const uint32_t *a, const uint32_t *b, uint32_t n)
 {
+	uintptr_t left = n;
 	bool same;
 
 	__asm__ volatile("repe cmpsl"
-			 : "=@cce"(same), "+S"(a), "+D"(b), "+c"(n)
+			 : "=@cce"(same), "+S"(a), "+D"(b), "+c"(left)
 			 :
 			 : "memory");
-	return same;
+	return same ? n : n - (uint32_t)left - 1;
 }
 
-static bool all_zero(const uint32_t *a, uintptr_t n)
+/* How many leading words are zero; n is not 0. */
+static uint32_t leading_zeros(const uint32_t *a, uint32_t n)
 {
+	uintptr_t left = n;
 	bool same;
 
 	__asm__ volatile("repe scasl"
-			 : "=@cce"(same), "+D"(a), "+c"(n)
+			 : "=@cce"(same), "+D"(a), "+c"(left)
 			 : "a"(0)
 			 : "memory");
-	return same;
+	return same ? n : n - (uint32_t)left - 1;
 }
 
 /* Marsaglia's xorshift32, from "Xorshift RNGs" (2003). */
@@ -165,19 +168,6 @@ static void touch(struct gw *w, uint32_t i)
 
 /* ---- checks ---- */
 
-static bool page_good(const struct gw *w, uint32_t i)
-{
-	const struct tf_gw_page *e = &w->table[i];
-	const uint32_t *p = page_va(w, i);
-
-	if (p[TF_GW_LAST] != e->tail)
-		return false;
-	if (e->kind == TF_GW_ZERO)
-		return all_zero(p, TF_GW_LAST);
-	return p[0] == owner(w, e) && p[1] == e->id && p[2] == e->gen &&
-	       same_words(p + TF_GW_HEAD, body(w, e), TF_GW_BODY);
-}
-
 static uint32_t expected(const struct gw *w, uint32_t i, uint32_t word)
 {
 	const struct tf_gw_page *e = &w->table[i];
@@ -198,29 +188,39 @@ static uint32_t expected(const struct gw *w, uint32_t i, uint32_t word)
 	}
 }
 
-/* Names the page itself, with 0 wrong words, if it is right by now. */
-static void report_bad(const struct gw *w, uint32_t i)
+/* The first wrong word of a page, or TF_GW_WORDS. */
+static uint32_t first_wrong(const struct gw *w, uint32_t i)
 {
-	const volatile uint32_t *p = page_va(w, i);
-	uint32_t first = 0, wrong = 0;
+	const struct tf_gw_page *e = &w->table[i];
+	const uint32_t *p = page_va(w, i);
+	uint32_t word = 0;
 
-	for (uint32_t word = 0; word < TF_GW_WORDS; word++) {
-		uint32_t diff = p[word] ^ expected(w, i, word);
-
-		if (diff && !wrong++)
-			first = word * 4 + (uint32_t)__builtin_ctz(diff) / 8;
+	if (e->kind == TF_GW_ZERO) {
+		word = leading_zeros(p, TF_GW_LAST);
+	} else {
+		while (word < TF_GW_HEAD && p[word] == expected(w, i, word))
+			word++;
+		if (word == TF_GW_HEAD)
+			word += equal_words(p + word, body(w, e), TF_GW_BODY);
 	}
-	tf_gw_out(w->cfg, TF_GW_PORT_BAD_GPA, page_gpa(w, i) + first);
-	tf_gw_out(w->cfg, TF_GW_PORT_BAD_WORDS, wrong);
+	if (word == TF_GW_LAST && p[word] == e->tail)
+		word++;
+	return word;
 }
 
 static void check(struct gw *w, uint32_t i)
 {
+	uint32_t word = first_wrong(w, i), diff;
+
 	w->box->checks++;
-	if (page_good(w, i))
+	if (word == TF_GW_WORDS)
 		return;
 	w->box->failures++;
-	report_bad(w, i);
+	diff = page_va(w, i)[word] ^ expected(w, i, word);
+	/* If the word is right by now, its first byte stands for it. */
+	tf_gw_out(w->cfg, TF_GW_PORT_BAD,
+		  page_gpa(w, i) + word * 4 +
+			  (diff ? (uint32_t)__builtin_ctz(diff) / 8 : 0));
 }
 
 /* ---- phases ---- */

@@ -29,10 +29,8 @@
 
 /* In: the host reads the mailbox and answers with the phase it wants. */
 #define TF_GW_PORT_SYNC 0x510
-/* Out: a failed check, the gpa of its first wrong byte and then how many
- * words are wrong. */
-#define TF_GW_PORT_BAD_GPA 0x511
-#define TF_GW_PORT_BAD_WORDS 0x512
+/* Out: a failed check, the gpa of its first wrong byte. */
+#define TF_GW_PORT_BAD 0x511
 
 /* The guest syncs at least once in so many pages. */
 #define TF_GW_BATCH 32
