@@ -25,8 +25,9 @@
  * counted: to the writer it is.
  *
  * Each writer owns one word of every page and knows what it holds; a visit
- * checks its loads and stores, and all pages are checked at the end. No locks: writers meet the merging
- * thread at two barriers, before and after the pass.
+ * checks its loads and stores, and all pages are checked at the end. No
+ * locks: writers meet the merging thread at two barriers, before and after
+ * the pass.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -148,12 +148,12 @@ static bool attrs_same(const struct tf_attrs *a, const struct tf_attrs *b)
 {
 	return a->nadvices == b->nadvices && a->noreserve == b->noreserve &&
 	       memcmp(a->advices, b->advices, sizeof(a->advices)) == 0 &&
-	       strcmp(a->name, b->name) == 0;
+	       tf_attrs_same_policy(a, b) && strcmp(a->name, b->name) == 0;
 }
 
-static int policy_read(const struct tf_os *os, char *start, struct tf_attrs *a)
+static int policy_read(const struct tf_os *os, char *addr, struct tf_attrs *a)
 {
-	int err = os->policy(os, start, &a->policy, a->nodes,
+	int err = os->policy(os, addr, &a->policy, a->nodes,
 			     TF_ATTR_NODES * 8 * sizeof(long));
 
 	if (err == -ENOSYS) /* a kernel without NUMA has one policy */
@@ -163,8 +163,9 @@ static int policy_read(const struct tf_os *os, char *start, struct tf_attrs *a)
 
 /* Walk the mappings that cover [start, end): no gap, none refused, all alike.
  */
-static int attrs_collect(const struct tf_logger *log, char *text,
-			 uintptr_t start, uintptr_t end, struct tf_attrs *ret)
+static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
+			 char *text, uintptr_t start, uintptr_t end,
+			 struct tf_attrs *ret)
 {
 	uintptr_t at = start;
 	struct vma v;
@@ -181,10 +182,15 @@ static int attrs_collect(const struct tf_logger *log, char *text,
 		if (err)
 			return err;
 		vma_attrs(&v, &a);
+		err = policy_read(os, (char *)at, &a);
+		if (err)
+			return err;
 		if (at != start && !attrs_same(&a, ret))
-			return refuse(log, &v,
-				      "differs in its flags from what is before "
-				      "it; register it as a memslot of its own");
+			return refuse(
+				log, &v,
+				"differs in its flags or memory policy from "
+				"what is before it; register it as a "
+				"memslot of its own");
 		*ret = a;
 		at = v.end;
 	}
@@ -206,11 +212,8 @@ int tf_attrs_read(const struct tf_os *os, const struct tf_logger *log,
 
 	if (err)
 		return err;
-	err = attrs_collect(log, text, (uintptr_t)start,
+	err = attrs_collect(os, log, text, (uintptr_t)start,
 			    (uintptr_t)start + len, &a);
-	if (err)
-		return err;
-	err = policy_read(os, start, &a);
 	if (err)
 		return err;
 	*ret = a;

@@ -21,6 +21,7 @@
 #include "engine/book.h"
 #include "engine/chain.h"
 #include "engine/mapping.h"
+#include "engine/spare.h"
 #include "engine/state.h"
 
 static int cmp_leg(const void *a, const void *b)
@@ -58,9 +59,15 @@ static void close_run(struct tf_batch *b, unsigned from, unsigned to)
 {
 	while (from < to) {
 		struct tf_leg *l = b->sorted[from];
-		long moved = tf_fence_close(b->engine, l->addr, to - from,
-					    l->stage);
+		unsigned n = to - from;
+		long moved = tf_fence_close(b->engine, l->addr, n, l->stage);
 
+		/* Pages that broke lie in mappings of their own, and one move
+		 * does not go across mappings. */
+		while (moved == -EINVAL && n > 1) {
+			n /= 2;
+			moved = tf_fence_close(b->engine, l->addr, n, l->stage);
+		}
 		if (moved <= 0) {
 			fail_leg(l, moved < 0 ? (int)moved : -EAGAIN);
 			from++;
@@ -71,11 +78,32 @@ static void close_run(struct tf_batch *b, unsigned from, unsigned to)
 	}
 }
 
+/* Before a page leaves its home: the means to replace that, should the home
+ * lose its mapping. */
+static void reserve_all(struct tf_batch *b)
+{
+	for (unsigned i = 0, j; i < b->n; i = j) {
+		struct tf_region *r = b->sorted[i]->block->region;
+		int err;
+
+		for (j = i + 1; j < b->n; j++)
+			if (b->sorted[j]->block->region != r)
+				break;
+		err = tf_spare_reserve(r, j - i);
+		for (unsigned k = i; err && k < j; k++)
+			fail_leg(b->sorted[k], err);
+	}
+}
+
 static void close_all(struct tf_batch *b)
 {
 	for (unsigned i = 0, j; i < b->n; i = j) {
-		for (j = i + 1; j < b->n; j++)
-			if (!adjacent(b->sorted[j - 1], b->sorted[j]))
+		j = i + 1;
+		if (b->sorted[i]->err)
+			continue;
+		for (; j < b->n; j++)
+			if (b->sorted[j]->err ||
+			    !adjacent(b->sorted[j - 1], b->sorted[j]))
 				break;
 		close_run(b, i, j);
 	}
@@ -285,15 +313,22 @@ static void check_mapped(struct tf_batch *b)
 static void zero_run(struct tf_batch *b, unsigned from, unsigned to)
 {
 	const struct tf_engine *e = b->engine;
-	long done = e->os->uffd_zeropage(e->os, e->uffd_guest,
-					 b->sorted[from]->addr,
-					 (to - from) * TF_PAGE);
-	unsigned ok = done < 0 ? 0 : (unsigned)(done / (long)TF_PAGE);
+	unsigned n = to - from;
 
-	for (unsigned i = from; i < to; i++) {
-		b->sorted[i]->mapped = i - from < ok;
-		if (i - from >= ok)
-			b->sorted[i]->err = done < 0 ? (int)done : -EAGAIN;
+	while (from < to) {
+		struct tf_leg *l = b->sorted[from];
+		long done = e->os->uffd_zeropage(e->os, e->uffd_guest, l->addr,
+						 n * TF_PAGE);
+
+		if (done <= 0 && n > 1) { /* it may cross mappings */
+			n /= 2;
+			continue;
+		}
+		if (done <= 0)
+			b->sorted[from++]->err = done < 0 ? (int)done : -EAGAIN;
+		for (; done > 0; done -= (long)TF_PAGE)
+			b->sorted[from++]->mapped = true;
+		n = to - from;
 	}
 }
 
@@ -347,6 +382,7 @@ unsigned tf_batch_run(struct tf_batch *b)
 	if (!used)
 		return 0;
 	batch_sort(b);
+	reserve_all(b);
 	close_all(b);
 	judge_all(b);
 	alloc_slots(b);

@@ -42,9 +42,8 @@ static const char *shared_bytes(const struct tf_block *b, unsigned page)
 {
 	const struct tf_engine *e = b->region->engine;
 
-	return tf_slot_bytes(
-		b->region->store,
-		tf_dup_get(e, b->frames[page].shared.dup)->slot);
+	return tf_slot_bytes(b->region->store,
+			     tf_dup_get(e, b->frames[page].shared.dup)->slot);
 }
 
 static int copy_run(struct tf_block *b, unsigned page, unsigned n, char *to)
@@ -61,6 +60,37 @@ static int copy_run(struct tf_block *b, unsigned page, unsigned n, char *to)
 	return 0;
 }
 
+static void log_unmapped(const struct tf_block *b, unsigned page)
+{
+	const struct tf_region *r = b->region;
+
+	tf_log(&r->engine->log, TF_LOG_ERR,
+	       "guest %s: no memory to map gpa %#llx again", r->guest->name,
+	       (unsigned long long)tf_region_gpa(r, tf_frame_addr(b, page)));
+}
+
+/* A failed remap may have left nothing mapped: map the slots again. */
+static void map_again(struct tf_block *b, unsigned page, unsigned n)
+{
+	struct tf_engine *e = b->region->engine;
+
+	for (unsigned i = page; i < page + n; i++) {
+		char *addr = tf_frame_addr(b, i);
+		bool is_protected = false, copied = false;
+
+		if (b->frames[i].state != TF_FRAME_SHARED)
+			continue;
+		if (tf_map_slots(b->region, addr, 1,
+				 tf_dup_get(e, b->frames[i].shared.dup)->slot,
+				 &is_protected))
+			log_unmapped(b, i);
+		if (!is_protected || tf_find_copied(e, addr, 1, &copied) ||
+		    copied)
+			tf_book_cow(b, i);
+	}
+	tf_count_vmas(b);
+}
+
 int tf_break(struct tf_block *b, unsigned page, unsigned n)
 {
 	struct tf_region *r = b->region;
@@ -70,10 +100,13 @@ int tf_break(struct tf_block *b, unsigned page, unsigned n)
 
 	if (!err)
 		err = copy_run(b, page, n, spare);
-	if (!err)
-		err = tf_spare_place(r, spare, n, addr);
 	if (err)
 		return err;
+	err = tf_spare_place(r, spare, n, addr);
+	if (err) {
+		map_again(b, page, n);
+		return err;
+	}
 	e->os->uffd_wake(e->os, e->uffd_merged, addr, n * TF_PAGE);
 	for (unsigned i = page; i < page + n; i++)
 		tf_book_private(b, i, true);
@@ -88,7 +121,8 @@ int tf_break(struct tf_block *b, unsigned page, unsigned n)
  */
 static void break_by_kernel(struct tf_block *b, unsigned page)
 {
-	tf_book_cow(b, page);
+	if (b->frames[page].state == TF_FRAME_SHARED)
+		tf_book_cow(b, page);
 	tf_count_vmas(b);
 }
 
@@ -106,16 +140,14 @@ void tf_break_fault(struct tf_block *b, unsigned page)
 static bool recover_cow(struct tf_block *b, unsigned page)
 {
 	struct tf_engine *e = b->region->engine;
-	const struct tf_os *os = e->os;
 	uint32_t dup = b->frames[page].shared.dup;
 	char *addr = tf_frame_addr(b, page);
 	bool copied = true;
 
 	if (tf_dup_reserve(e, dup))
 		return false;
-	if (os->uffd_register(os, e->uffd_merged, addr, TF_PAGE, TF_REG_WP) ||
-	    os->uffd_protect(os, e->uffd_merged, addr, TF_PAGE, true) ||
-	    tf_find_copied(e, addr, 1, &copied) || copied) {
+	if (!tf_protect(e, addr, 1) || tf_find_copied(e, addr, 1, &copied) ||
+	    copied) {
 		tf_unprotect(e, addr, 1);
 		tf_dup_unreserve(e, dup);
 		return false;
@@ -130,6 +162,19 @@ static bool breakable(struct tf_block *b, unsigned page)
 	if (b->frames[page].state == TF_FRAME_COW)
 		return recover_cow(b, page);
 	return b->frames[page].state == TF_FRAME_SHARED;
+}
+
+/* Frames that were recovered beyond their dup's share, and did not break. */
+static void give_back(struct tf_block *b, unsigned page, unsigned n)
+{
+	const struct tf_engine *e = b->region->engine;
+
+	for (unsigned i = page; i < page + n; i++)
+		if (b->frames[i].state == TF_FRAME_SHARED &&
+		    tf_dup_get(e, b->frames[i].shared.dup)->nsharers >
+			    e->opts.max_page_sharing)
+			tf_book_cow(b, i);
+	tf_count_vmas(b);
 }
 
 int tf_break_range(struct tf_block *b, unsigned from, unsigned to)
@@ -147,6 +192,8 @@ int tf_break_range(struct tf_block *b, unsigned from, unsigned to)
 			continue;
 		}
 		err = tf_break(b, i, n);
+		if (err)
+			give_back(b, i, n);
 		if (err && !first)
 			first = err;
 	}
@@ -159,6 +206,22 @@ static bool mapped_over(const struct tf_block *b, unsigned page)
 	       b->frames[page].state == TF_FRAME_COW;
 }
 
+/* A hole over merged pages. Spare pages are zeros too, and stand by should
+ * mapping the hole fail and leave nothing. */
+static int hole_over(struct tf_block *b, unsigned from, unsigned to)
+{
+	struct tf_region *r = b->region;
+	char *addr = tf_frame_addr(b, from), *spare;
+	int err = tf_spare_reserve(r, to - from);
+
+	if (err)
+		return err;
+	if (!tf_map_hole(r, addr, to - from, b->armed))
+		return 0;
+	err = tf_spare_take(r, to - from, &spare);
+	return err ? err : tf_spare_place(r, spare, to - from, addr);
+}
+
 /* One run of pages that are all mapped over, or all not. */
 static int discard_run(struct tf_block *b, unsigned from, unsigned to)
 {
@@ -169,7 +232,7 @@ static int discard_run(struct tf_block *b, unsigned from, unsigned to)
 	int err;
 
 	if (mapped_over(b, from))
-		err = tf_map_hole(r, addr, to - from, b->armed);
+		err = hole_over(b, from, to);
 	else
 		err = e->os->advise(e->os, addr, len, MADV_DONTNEED);
 	if (err)
@@ -203,17 +266,6 @@ int tf_discard_range(struct tf_block *b, unsigned from, unsigned to)
 	return first;
 }
 
-/* The mapping is gone: put the bytes there as private memory. */
-static void restore_private(struct tf_block *b, unsigned page)
-{
-	if (tf_break(b, page, 1))
-		tf_log(&b->region->engine->log, TF_LOG_ERR,
-		       "guest %s: no memory to map gpa %#llx again",
-		       b->region->guest->name,
-		       (unsigned long long)tf_region_gpa(
-			       b->region, tf_frame_addr(b, page)));
-}
-
 int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
 {
 	struct tf_region *r = b->region;
@@ -225,7 +277,8 @@ int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
 
 	if (err) {
 		tf_dup_unreserve(e, dup);
-		restore_private(b, page);
+		if (tf_break(b, page, 1)) /* the mapping may be gone */
+			map_again(b, page, 1);
 		return err;
 	}
 	if (!is_protected || tf_find_copied(e, addr, 1, &copied))

@@ -42,10 +42,10 @@ int tf_candidate_add(struct tf_block *b, unsigned page, uint64_t hash)
 	struct tf_frame *f = &b->frames[page];
 	uint32_t *link;
 
-	tf_frame_pend(b, page, false);
 	if (!t->head || t->count / LOAD > t->mask)
 		if (candidates_grow(s) && !t->head)
 			return -ENOMEM;
+	tf_frame_pend(b, page, false);
 	link = &t->head[(uint32_t)hash & t->mask];
 	f->flags &= TF_FRAME_FOREIGN;
 	tf_frame_set_hash(f, hash);

@@ -161,10 +161,10 @@ static void chain_adjust(struct tf_engine *e, uint32_t id)
 			chain_set_head(d->store, head, d->next);
 		return;
 	}
-	if (!tf_dup_has_room(e, d))
-		return;
 	ring_remove(e, d);
-	if (tf_dup_has_room(e, tf_dup_get(e, head))) {
+	if (!tf_dup_has_room(e, d)) {
+		ring_insert(e, head, id);
+	} else if (tf_dup_has_room(e, tf_dup_get(e, head))) {
 		ring_insert(e, tf_dup_get(e, head)->next, id);
 	} else {
 		ring_insert(e, head, id);

@@ -45,19 +45,57 @@ void tf_fence_fini(struct tf_engine *e)
 	e->staging = NULL;
 }
 
-void tf_plug_holes(struct tf_engine *e, char *addr, char *end)
+static uint64_t pagemap_entry(const struct tf_engine *e, const char *addr)
+{
+	uint64_t entry = 0;
+
+	e->os->pagemap_read(e->os, e->pagemap, addr, &entry, 1);
+	return entry;
+}
+
+/*
+ * A page that was discarded between the walker's scan and its protection
+ * holds a write-protection marker: not a hole to ZEROPAGE, but one to whoever
+ * touches it. Unprotecting removes it; a page that is merely swapped out looks
+ * written afterwards, no more.
+ */
+static bool unmark(const struct tf_engine *e, char *addr)
+{
+	if (pagemap_entry(e, addr) & TF_PM_PRESENT)
+		return false;
+	return !e->os->uffd_protect(e->os, e->uffd_guest, addr, TF_PAGE, false);
+}
+
+static void plug_page(const struct tf_engine *e, char *addr)
 {
 	const struct tf_os *os = e->os;
 
+	if (os->uffd_zeropage(os, e->uffd_guest, addr, TF_PAGE) == -EEXIST &&
+	    unmark(e, addr))
+		os->uffd_zeropage(os, e->uffd_guest, addr, TF_PAGE);
+}
+
+void tf_plug_holes(struct tf_engine *e, char *addr, char *end)
+{
+	const struct tf_os *os = e->os;
+	size_t len = (size_t)(end - addr);
+
 	/*
-	 * ZEROPAGE stops at a populated page with EEXIST and says how far it
-	 * got; pages that cannot take one are somebody's, step over them.
+	 * ZEROPAGE stops at a populated page and says how far it got; it does
+	 * nothing where the range crosses mappings. A page that cannot take
+	 * one is somebody's, step over it.
 	 */
 	while (addr < end) {
-		long done = os->uffd_zeropage(os, e->uffd_guest, addr,
-					      (size_t)(end - addr));
+		long done = os->uffd_zeropage(os, e->uffd_guest, addr, len);
 
+		if (done <= 0 && done != -EEXIST && len > TF_PAGE) {
+			len = len / 2 & ~(TF_PAGE - 1);
+			continue;
+		}
+		if (done <= 0)
+			plug_page(e, addr);
 		addr += done > 0 ? (size_t)done : TF_PAGE;
+		len = (size_t)(end - addr);
 	}
 }
 
@@ -112,27 +150,46 @@ int tf_fence_arm(struct tf_block *b)
 	return 0;
 }
 
-long tf_fence_close(struct tf_engine *e, char *addr, unsigned n, unsigned stage)
+static bool is_there(const struct tf_engine *e, const char *addr)
 {
-	long moved = e->os->uffd_move(e->os, e->uffd_guest,
-				      tf_stage(e->staging, stage), addr,
-				      n * TF_PAGE);
-
-	return moved < 0 ? moved : moved / (long)TF_PAGE;
+	return pagemap_entry(e, addr) & (TF_PM_PRESENT | TF_PM_SWAPPED);
 }
 
-/* A page that would not go back by itself: its bytes will. */
-static int put_copy(struct tf_region *r, char *addr, const char *staged)
+/*
+ * Move `n` pages; the number moved, or the error of the first. Linux 6.18 may
+ * move a page whose lock is contended, forget that it did, try again and
+ * report EEXIST: so ask the page tables where the page is. Taking such an
+ * error at its word would leave the page in staging, to be swept.
+ */
+static long move_pages(const struct tf_engine *e, char *to, char *from,
+		       unsigned n)
+{
+	long moved = e->os->uffd_move(e->os, e->uffd_guest, to, from,
+				      n * TF_PAGE);
+
+	if (moved > 0)
+		return moved / (long)TF_PAGE;
+	if (is_there(e, to) && !is_there(e, from))
+		return 1;
+	return moved ? moved : -EAGAIN;
+}
+
+long tf_fence_close(struct tf_engine *e, char *addr, unsigned n, unsigned stage)
+{
+	return move_pages(e, tf_stage(e->staging, stage), addr, n);
+}
+
+/* For a page that would not go back by itself: its bytes will. NULL and the
+ * error if they cannot be read. The batch has reserved the page. */
+static char *copy_staged(struct tf_region *r, const char *staged, int *err)
 {
 	const struct tf_os *os = r->engine->os;
 	char *spare;
-	int err = tf_spare_take(r, 1, &spare);
 
-	if (!err)
-		err = os->copy(os, spare, staged, TF_PAGE);
-	if (!err)
-		err = tf_spare_place(r, spare, 1, addr);
-	return err;
+	*err = tf_spare_take(r, 1, &spare);
+	if (!*err)
+		*err = os->copy(os, spare, staged, TF_PAGE);
+	return *err ? NULL : spare;
 }
 
 #define PUT_TRIES 64
@@ -142,19 +199,16 @@ static bool put_page(struct tf_region *r, char *addr, unsigned stage)
 {
 	struct tf_engine *e = r->engine;
 	const struct tf_os *os = e->os;
-	char *staged = tf_stage(e->staging, stage);
+	char *staged = tf_stage(e->staging, stage), *spare = NULL;
+	int err = 0;
 
-	for (int i = 0; i < PUT_TRIES; i++) {
-		int err;
-
-		if (os->uffd_move(os, e->uffd_guest, addr, staged, TF_PAGE) ==
-		    (long)TF_PAGE)
+	for (int i = 0; i < PUT_TRIES && err != -EHWPOISON; i++) {
+		if (move_pages(e, addr, staged, 1) == 1)
 			return true;
-		err = put_copy(r, addr, staged);
-		if (!err)
+		if (!spare)
+			spare = copy_staged(r, staged, &err);
+		if (spare && !tf_spare_place(r, spare, 1, addr))
 			return true;
-		if (err == -EHWPOISON)
-			break;
 	}
 	os->uffd_poison(os, e->uffd_guest, addr, TF_PAGE);
 	tf_log(&e->log, TF_LOG_ERR,
@@ -172,13 +226,12 @@ unsigned tf_fence_put_back(struct tf_region *r, char *addr, unsigned n,
 	unsigned done = 0, lost = 0;
 
 	while (done < n) {
-		long moved = e->os->uffd_move(
-			e->os, e->uffd_guest, addr + done * TF_PAGE,
-			tf_stage(e->staging, stage + done),
-			(n - done) * TF_PAGE);
+		long moved = move_pages(e, addr + done * TF_PAGE,
+					tf_stage(e->staging, stage + done),
+					n - done);
 
 		if (moved > 0) {
-			done += (unsigned)(moved / (long)TF_PAGE);
+			done += (unsigned)moved;
 			continue;
 		}
 		lost += !put_page(r, addr + done * TF_PAGE, stage + done);

@@ -85,6 +85,7 @@ struct tf_block {
 	struct tf_bits pending; /* NEW frames that wait to be settled */
 	struct tf_bits written; /* what the walker just reported */
 	struct tf_bits huge;    /* of those, parts of a huge page */
+	struct tf_bits blind;   /* not registered: never fenced */
 	struct tf_frame frames[TF_BLOCK_PAGES];
 };
 

@@ -14,6 +14,16 @@
 /* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
 #define POPULATE_READ 22
 
+bool tf_protect(const struct tf_engine *e, char *addr, unsigned n)
+{
+	const struct tf_os *os = e->os;
+
+	return !os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
+				  TF_REG_WP) &&
+	       !os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true) &&
+	       !os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
+}
+
 int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 		 bool *protected_ret)
 {
@@ -27,12 +37,7 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 	if (at < 0)
 		return (int)at;
 	tf_attrs_apply_merged(os, &r->attrs, addr, n * TF_PAGE);
-	*protected_ret =
-		!os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
-				   TF_REG_WP) &&
-		!os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE,
-				  true) &&
-		!os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
+	*protected_ret = tf_protect(e, addr, n);
 	return 0;
 }
 
@@ -68,8 +73,7 @@ void tf_unprotect(struct tf_engine *e, char *addr, unsigned n)
 
 int tf_map_hole(struct tf_region *r, char *addr, unsigned n, bool armed)
 {
-	const struct tf_engine *e = r->engine;
-	const struct tf_os *os = e->os;
+	const struct tf_os *os = r->engine->os;
 	long at = os->map(os, addr, n * TF_PAGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
 				  tf_attrs_map_flags(&r->attrs),
@@ -78,9 +82,32 @@ int tf_map_hole(struct tf_region *r, char *addr, unsigned n, bool armed)
 	if (at < 0)
 		return (int)at;
 	tf_attrs_apply(os, &r->attrs, addr, n * TF_PAGE);
-	os->uffd_register(os, e->uffd_guest, addr, n * TF_PAGE,
-			  armed ? TF_REG_MISSING | TF_REG_WP : TF_REG_WP);
+	tf_watch(r, addr, n, armed);
 	return 0;
+}
+
+void tf_watch(struct tf_region *r, char *addr, unsigned n, bool armed)
+{
+	const struct tf_engine *e = r->engine;
+	struct tf_block *b = tf_block_find(r, tf_region_block_of(r, addr));
+	unsigned page = tf_region_page_of(r, addr);
+	int err = e->os->uffd_register(
+		e->os, e->uffd_guest, addr, n * TF_PAGE,
+		armed ? TF_REG_MISSING | TF_REG_WP : TF_REG_WP);
+
+	for (unsigned i = page; i < page + n; i++) {
+		if (err)
+			tf_bit_set(&b->blind, i);
+		else
+			tf_bit_clear(&b->blind, i);
+	}
+}
+
+bool tf_watched(struct tf_block *b, unsigned page)
+{
+	if (tf_bit(&b->blind, page))
+		tf_watch(b->region, tf_frame_addr(b, page), 1, true);
+	return !tf_bit(&b->blind, page);
 }
 
 /* Is `page` in the same mapping as the page before it? */

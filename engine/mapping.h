@@ -33,6 +33,12 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 		   bool *copied);
 
+/*
+ * Write-protect merged pages in the merged context, and map every page, so
+ * that tf_find_copied() can tell. False: the protection does not stand.
+ */
+bool tf_protect(const struct tf_engine *e, char *addr, unsigned n);
+
 /* Give up the protection of a merged page, and wake its writers. */
 void tf_unprotect(struct tf_engine *e, char *addr, unsigned n);
 
@@ -41,6 +47,16 @@ void tf_unprotect(struct tf_engine *e, char *addr, unsigned n);
  * reads as zeros. Registered as `armed` says.
  */
 int tf_map_hole(struct tf_region *r, char *addr, unsigned n, bool armed);
+
+/*
+ * Register private memory that was just put in place. Where that fails the
+ * pages are remembered as `blind`: a fence over them would shut nobody out,
+ * and the walker does not see writes to them.
+ */
+void tf_watch(struct tf_region *r, char *addr, unsigned n, bool armed);
+
+/* Try again for one page of an armed block. False: still blind. */
+bool tf_watched(struct tf_block *b, unsigned page);
 
 /* Count the mappings of a block again; the engine's sum follows. */
 void tf_count_vmas(struct tf_block *b);

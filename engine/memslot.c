@@ -38,20 +38,40 @@ static int slot_check(struct tf_guest *g, uint32_t slot, uint64_t gpa,
 	return 0;
 }
 
-/* Caller holds the lock. */
-static int slot_conflicts(const struct tf_guest *g, uint32_t slot, uint64_t gpa,
-			  size_t bytes)
+static int refuse_overlap(const struct tf_region *r,
+			  const struct tf_region *other, const char *where)
 {
-	const struct tf_region *r;
+	tf_log(&r->engine->log, TF_LOG_WARNING,
+	       "memslot %u refused: it overlaps memslot %u of %s in %s memory; "
+	       "delete that one first",
+	       r->slot, other->slot, other->guest->name, where);
+	return -EINVAL;
+}
 
-	tf_list_for_each(r, &g->regions, link) {
-		uint64_t size = (uint64_t)(r->end - r->start);
+/* Caller holds the lock. */
+static int slot_conflicts(const struct tf_region *r)
+{
+	uint64_t end = r->gpa + (uint64_t)(r->end - r->start);
+	const struct tf_region *other;
 
-		if (r->slot == slot)
+	tf_list_for_each(other, &r->guest->regions, link) {
+		uint64_t size = (uint64_t)(other->end - other->start);
+
+		if (other->slot == r->slot) {
+			tf_log(&r->engine->log, TF_LOG_WARNING,
+			       "memslot %u refused: the number is taken; delete "
+			       "that memslot first",
+			       r->slot);
 			return -EEXIST;
-		if (gpa < r->gpa + size && r->gpa < gpa + bytes)
-			return -EINVAL;
+		}
+		if (r->gpa < other->gpa + size && other->gpa < end)
+			return refuse_overlap(r, other, "guest");
 	}
+	other = tf_region_at(r->engine, r->start);
+	if (!other)
+		other = tf_region_above(r->engine, r->start);
+	if (other && other->start < r->end)
+		return refuse_overlap(r, other, "host");
 	return 0;
 }
 
@@ -107,7 +127,7 @@ static int region_attach(struct tf_guest *g, struct tf_region *r)
 {
 	struct tf_engine *e = g->engine;
 	size_t bytes = (size_t)(r->end - r->start);
-	int err = slot_conflicts(g, r->slot, r->gpa, bytes);
+	int err = slot_conflicts(r); /* the lock was dropped */
 
 	if (!err)
 		err = tf_store_get(e, g->domain ? g->domain : "",
@@ -156,7 +176,11 @@ int tf_guest_add_memslot(struct tf_guest *g, uint32_t slot, uint64_t gpa,
 	r->start = hva;
 	r->end = r->start + bytes;
 	r->origin = (char *)((uintptr_t)hva & ~(TF_BLOCK_BYTES - 1));
-	err = tf_attrs_read(e->os, &e->log, r->start, bytes, &r->attrs);
+	pthread_mutex_lock(&e->lock);
+	err = slot_conflicts(r);
+	pthread_mutex_unlock(&e->lock);
+	if (!err)
+		err = tf_attrs_read(e->os, &e->log, r->start, bytes, &r->attrs);
 	if (!err)
 		err = memory_check(e, r);
 	pthread_mutex_lock(&e->lock);

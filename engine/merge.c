@@ -15,6 +15,7 @@
 #include "engine/candidates.h"
 #include "engine/chain.h"
 #include "engine/hash.h"
+#include "engine/mapping.h"
 #include "engine/pins.h"
 #include "engine/state.h"
 
@@ -79,7 +80,9 @@ static bool pair_pending(const struct tf_batch *batch, const struct tf_store *s,
 
 static bool may_fence(struct tf_block *b, unsigned page)
 {
-	return !tf_pinned(b, page) && !tf_fence_arm(b);
+	/* A memslot that is going away breaks its frames; none may join. */
+	return !b->region->dying && !tf_pinned(b, page) && !tf_fence_arm(b) &&
+	       tf_watched(b, page);
 }
 
 static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
@@ -132,6 +135,19 @@ static void plan_candidate(struct tf_block *b, unsigned page, uint64_t hash)
 	tf_candidate_add(b, page, hash);
 }
 
+/* A candidate that may not move, pinned perhaps, waits: it is this page that
+ * others shall find. */
+static void take_place(struct tf_block *b, unsigned page, uint64_t hash,
+		       uint32_t candidate)
+{
+	struct tf_block *cb = tf_ref_block(b->region->engine, candidate);
+	unsigned cpage = tf_ref_page(candidate);
+
+	tf_book_leave(cb, cpage);
+	tf_frame_reset(cb, cpage);
+	plan_candidate(b, page, hash);
+}
+
 static void plan_shared(struct tf_batch *batch, struct tf_block *b,
 			unsigned page, uint64_t hash, uint32_t dup)
 {
@@ -149,9 +165,11 @@ static void plan_shared(struct tf_batch *batch, struct tf_block *b,
 	}
 	if (!may_fence(b, page))
 		return;
-	if (candidate &&
-	    !may_fence(tf_ref_block(e, candidate), tf_ref_page(candidate)))
+	if (candidate && !may_fence(tf_ref_block(e, candidate),
+				    tf_ref_page(candidate))) {
+		take_place(b, page, hash, candidate);
 		return;
+	}
 	batch->planned += dup ? 2 : 4;
 	if (dup)
 		plan_join(batch, b, page, dup);

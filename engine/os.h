@@ -67,6 +67,7 @@ struct tf_scan {
 
 /* A pagemap entry (Documentation/admin-guide/mm/pagemap.rst). */
 #define TF_PM_PRESENT (UINT64_C(1) << 63)
+#define TF_PM_SWAPPED (UINT64_C(1) << 62)
 #define TF_PM_FILE (UINT64_C(1) << 61)
 
 struct tf_os {

@@ -130,6 +130,12 @@ int tf_linux_uffd_wake(const struct tf_os *os, int uffd, void *addr, size_t len)
 	return (int)tf_sys_result(ioctl(uffd, UFFDIO_WAKE, &r));
 }
 
+/*
+ * EAGAIN: a fork is under way, until the resolver has read its event. That may
+ * be waiting for a lock which our caller holds, so this must end.
+ */
+#define PROTECT_TRIES 64
+
 int tf_linux_uffd_protect(const struct tf_os *os, int uffd, void *addr,
 			  size_t len, bool on)
 {
@@ -137,12 +143,11 @@ int tf_linux_uffd_protect(const struct tf_os *os, int uffd, void *addr,
 		.range = range_of(addr, len),
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
-	long r;
+	long r = -EAGAIN;
 
 	(void)os;
-	do {
+	for (int i = 0; r == -EAGAIN && i < PROTECT_TRIES; i++)
 		r = tf_sys_result(ioctl(uffd, UFFDIO_WRITEPROTECT, &w));
-	} while (r == -EAGAIN);
 	return (int)r;
 }
 

@@ -16,6 +16,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/breaks.h"
+#include "engine/fence.h"
 #include "engine/state.h"
 
 #define MESSAGES 16u
@@ -25,18 +26,49 @@ static char *fault_page(const struct uffd_msg *m)
 	return (char *)(uintptr_t)(m->arg.pagefault.address & ~(TF_PAGE - 1));
 }
 
+/* The block of the page at `addr`, or NULL. Caller holds the lock. */
+static struct tf_block *block_at(const struct tf_engine *e, const char *addr)
+{
+	const struct tf_region *r = tf_region_at(e, addr);
+
+	return r ? tf_block_find(r, tf_region_block_of(r, addr)) : NULL;
+}
+
+/*
+ * The walker may protect a page in the very moment in which it is discarded.
+ * That leaves a marker in the page table: no page, but no page can be put
+ * there either. Protection is taken off only where no page is, and never off
+ * a merged frame. Caller holds the lock.
+ */
+static void drop_marker(const struct tf_engine *e, char *addr)
+{
+	const struct tf_block *b = block_at(e, addr);
+	uint64_t entry = TF_PM_PRESENT;
+	const struct tf_frame *f;
+
+	if (!b)
+		return;
+	f = &b->frames[tf_region_page_of(b->region, addr)];
+	if (f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW)
+		return;
+	e->os->pagemap_read(e->os, e->pagemap, addr, &entry, 1);
+	if (!(entry & TF_PM_PRESENT))
+		e->os->uffd_protect(e->os, e->uffd_guest, addr, TF_PAGE, false);
+}
+
 /*
  * A hole in an armed block that is not the fence's (we hold the lock, so no
  * fence is shut): memory that was discarded behind the engine's back. It
- * reads as zeros, like any private anonymous memory. EEXIST and ENOENT mean
- * that there is no hole any more.
+ * reads as zeros, like any private anonymous memory. More often there is no
+ * hole any more.
  */
 static void serve_hole(struct tf_engine *e, const struct uffd_msg *m)
 {
 	char *addr = fault_page(m);
 
 	tf_lock_urgent(e);
-	e->os->uffd_zeropage(e->os, e->uffd_guest, addr, TF_PAGE);
+	drop_marker(e, addr);
+	tf_plug_holes(e, addr, addr + TF_PAGE);
 	pthread_mutex_unlock(&e->lock);
 	e->os->uffd_wake(e->os, e->uffd_guest, addr, TF_PAGE);
 }
@@ -44,14 +76,12 @@ static void serve_hole(struct tf_engine *e, const struct uffd_msg *m)
 static void serve_write(struct tf_engine *e, const struct uffd_msg *m)
 {
 	char *addr = fault_page(m);
-	struct tf_region *r;
 	struct tf_block *b;
 
 	tf_lock_urgent(e);
-	r = tf_region_at(e, addr);
-	b = r ? tf_block_find(r, tf_region_block_of(r, addr)) : NULL;
+	b = block_at(e, addr);
 	if (b) {
-		unsigned page = tf_region_page_of(r, addr);
+		unsigned page = tf_region_page_of(b->region, addr);
 
 		if (b->frames[page].state == TF_FRAME_SHARED)
 			tf_break_fault(b, page);

@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 
+#include "engine/mapping.h"
 #include "engine/state.h"
 
 #define POOL_BYTES (TF_SPARE_PAGES * TF_PAGE)
@@ -37,15 +38,19 @@ static int pool_renew(struct tf_region *r)
 	return err;
 }
 
+int tf_spare_reserve(struct tf_region *r, unsigned n)
+{
+	if (!r->spare.base || r->spare.next + n > TF_SPARE_PAGES)
+		return pool_renew(r);
+	return 0;
+}
+
 int tf_spare_take(struct tf_region *r, unsigned n, char **ret)
 {
-	int err;
+	int err = tf_spare_reserve(r, n);
 
-	if (!r->spare.base || r->spare.next + n > TF_SPARE_PAGES) {
-		err = pool_renew(r);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	*ret = r->spare.base + r->spare.next * TF_PAGE;
 	r->spare.next += n;
 	return 0;
@@ -53,15 +58,11 @@ int tf_spare_take(struct tf_region *r, unsigned n, char **ret)
 
 int tf_spare_place(struct tf_region *r, char *from, unsigned n, char *addr)
 {
-	const struct tf_engine *e = r->engine;
-	const struct tf_os *os = e->os;
+	const struct tf_os *os = r->engine->os;
 	int err = os->remap_over(os, from, n * TF_PAGE, addr);
 
 	if (err)
 		return err;
-	/* Should this fail, the walker does not see the page any more: it is
-	 * the guest's own and stays so. */
-	os->uffd_register(os, e->uffd_guest, addr, n * TF_PAGE,
-			  TF_REG_MISSING | TF_REG_WP);
+	tf_watch(r, addr, n, true);
 	return 0;
 }

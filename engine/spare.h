@@ -16,6 +16,12 @@
 #define TF_SPARE_PAGES 512u
 
 /*
+ * See to it that `n` pages can be taken without asking the kernel: whoever
+ * might lose a mapping wants the means to replace it before that. -ENOMEM.
+ */
+int tf_spare_reserve(struct tf_region *r, unsigned n);
+
+/*
  * `n` adjacent spare pages, n <= TF_SPARE_PAGES, to be written and then
  * placed (or left: they are not handed out twice). Caller holds the lock.
  */

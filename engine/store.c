@@ -18,7 +18,6 @@
 #include "engine/hash.h"
 #include "engine/state.h"
 
-#define STORE_BYTES ((uint64_t)TF_STORE_WINDOWS * TF_WINDOW_SLOTS * TF_PAGE)
 #define WINDOW_BYTES ((uint64_t)TF_WINDOW_SLOTS * TF_PAGE)
 #define DEAD_BATCH 256u
 
@@ -42,23 +41,43 @@ static long map_file(const struct tf_store *s, const char *addr, uint64_t off,
 		       s->fd, off);
 }
 
+static uint64_t store_bytes(const struct tf_store *s)
+{
+	return s->nwindows * WINDOW_BYTES;
+}
+
+/*
+ * The file's offsets and our mapping of them are address space only. Where
+ * that is scarce (RLIMIT_AS, sanitizers) fewer windows do.
+ */
 static int store_map(struct tf_store *s)
 {
-	const struct tf_os *os = s->engine->os;
-	long map = map_file(s, NULL, 0, STORE_BYTES);
-	int err;
+	long map = -ENOMEM;
 
+	for (s->nwindows = TF_STORE_WINDOWS; s->nwindows; s->nwindows /= 2) {
+		map = map_file(s, NULL, 0, store_bytes(s));
+		if (map != -ENOMEM)
+			break;
+	}
 	if (map < 0)
 		return (int)map;
 	s->map = (const char *)map;
-	err = os->advise(os, (void *)s->map, STORE_BYTES, MADV_DONTFORK);
+	s->window = s->nwindows;
+	return 0;
+}
+
+static int store_advise(struct tf_store *s)
+{
+	const struct tf_os *os = s->engine->os;
+	void *map = (void *)s->map;
+	int err = os->advise(os, map, store_bytes(s), MADV_DONTFORK);
+
 	if (!err)
-		err = os->advise(os, (void *)s->map, STORE_BYTES,
-				 MADV_DONTDUMP);
+		err = os->advise(os, map, store_bytes(s), MADV_DONTDUMP);
 	/* A shared mapping's policy is its file's, for every mapping of it. */
 	if (!err && s->attrs.policy)
-		err = os->bind(os, (void *)s->map, STORE_BYTES,
-			       s->attrs.policy, s->attrs.nodes,
+		err = os->bind(os, map, store_bytes(s), s->attrs.policy,
+			       s->attrs.nodes,
 			       TF_ATTR_NODES * 8 * sizeof(long));
 	return err;
 }
@@ -78,8 +97,12 @@ static int store_open(struct tf_store *s)
 		return err;
 	s->zero_hash = XXH3_64bits_withSecret(s->engine->zero_page, TF_PAGE,
 					      s->secret, TF_SECRET_BYTES);
-	s->fd = os->memfd(os, "twinfold-store", STORE_BYTES);
-	return s->fd < 0 ? s->fd : store_map(s);
+	s->fd = os->memfd(os, "twinfold-store",
+			  TF_STORE_WINDOWS * WINDOW_BYTES);
+	if (s->fd < 0)
+		return s->fd;
+	err = store_map(s);
+	return err ? err : store_advise(s);
 }
 
 static void store_free(struct tf_store *s)
@@ -88,10 +111,10 @@ static void store_free(struct tf_store *s)
 
 	tf_chains_fini(s);
 	if (s->map)
-		os->unmap(os, (void *)s->map, STORE_BYTES);
+		os->unmap(os, (void *)s->map, store_bytes(s));
 	if (s->fd >= 0)
 		os->close(os, s->fd);
-	for (uint32_t w = 0; s->windows && w < TF_STORE_WINDOWS; w++)
+	for (uint32_t w = 0; w < s->opened; w++)
 		free(s->windows[w].dup_of);
 	free(s->windows);
 	free(s->dead);
@@ -124,7 +147,6 @@ int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
 	s->attrs = *attrs;
 	s->node = node;
 	s->regions = 1;
-	s->window = TF_STORE_WINDOWS;
 	err = store_open(s);
 	if (err) {
 		store_free(s);
@@ -146,7 +168,7 @@ void tf_store_put(struct tf_store *s)
 /* Begin the lowest window that nothing maps. */
 static int window_open(struct tf_store *s)
 {
-	for (uint32_t w = 0; w < TF_STORE_WINDOWS; w++) {
+	for (uint32_t w = 0; w < s->nwindows; w++) {
 		struct tf_window *win = &s->windows[w];
 
 		if (win->dup_of)
@@ -166,7 +188,7 @@ int tf_slot_alloc(struct tf_store *s, uint32_t *ret)
 {
 	struct tf_window *w;
 
-	if (s->window == TF_STORE_WINDOWS ||
+	if (s->window == s->nwindows ||
 	    s->windows[s->window].used == TF_WINDOW_SLOTS) {
 		int err = window_open(s);
 
@@ -175,6 +197,7 @@ int tf_slot_alloc(struct tf_store *s, uint32_t *ret)
 	}
 	w = &s->windows[s->window];
 	*ret = (s->window << TF_WINDOW_SHIFT) + w->used++;
+	w->live++;
 	return 0;
 }
 
@@ -182,7 +205,6 @@ void tf_slot_bind(struct tf_store *s, uint32_t slot, uint32_t dup)
 {
 	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
 
-	w->live++;
 	__atomic_store_n(&w->dup_of[slot & (TF_WINDOW_SLOTS - 1)], dup,
 			 __ATOMIC_RELEASE);
 }
@@ -209,7 +231,6 @@ void tf_slot_free(struct tf_store *s, uint32_t slot)
 
 void tf_slot_abandon(struct tf_store *s, uint32_t slot)
 {
-	tf_slot_bind(s, slot, 0);
 	tf_slot_free(s, slot);
 }
 
@@ -229,6 +250,8 @@ static void window_retire(struct tf_store *s, uint32_t w)
 		return;
 	free(win->dup_of);
 	*win = (struct tf_window){ 0 };
+	if (s->window == w)
+		s->window = s->nwindows;
 }
 
 static int cmp_slot(const void *a, const void *b)

@@ -29,7 +29,7 @@ struct tf_engine;
 
 struct tf_window {
 	uint32_t *dup_of; /* slot -> dup, NULL while the window is unused */
-	uint32_t live;    /* slots of it that hold a dup or wait for a punch */
+	uint32_t live;    /* slots of it handed out and not punched since */
 	uint32_t used;    /* slots of it handed out */
 };
 
@@ -52,7 +52,8 @@ struct tf_store {
 	int fd;
 	const char *map; /* all of it, read-only */
 	struct tf_window *windows;
-	uint32_t window; /* the one that slots come from, or WINDOWS: none */
+	uint32_t nwindows; /* that are mapped, at most TF_STORE_WINDOWS */
+	uint32_t window; /* the one that slots come from, or nwindows: none */
 	uint32_t opened; /* windows below were used at some time */
 	uint32_t *dead;  /* slots to be punched */
 	uint32_t ndead, cap_dead;
