@@ -20,7 +20,7 @@
 #include "engine/state.h"
 
 #define BATCH_PAGES 128u
-#define BATCH_GAPS 16u
+#define BATCH_GAPS 8u
 
 void tf_merge_flush(struct tf_batch *batch)
 {

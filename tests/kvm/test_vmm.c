@@ -548,7 +548,8 @@ static enum tf_backend thread = TF_BACKEND_THREAD;
 
 #define WITH(test, backend)                                                    \
 	{                                                                      \
-#test " (" #backend ")", test, NULL, NULL, &backend            \
+		.name = #test " (" #backend ")", .test_func = (test),          \
+		.initial_state = &(backend)                                    \
 	}
 #define BOTH(test) WITH(test, kvm), WITH(test, thread)
 
