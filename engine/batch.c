@@ -20,6 +20,7 @@
 
 #include "engine/book.h"
 #include "engine/chain.h"
+#include "engine/forks.h"
 #include "engine/mapping.h"
 #include "engine/spare.h"
 #include "engine/state.h"
@@ -53,6 +54,12 @@ static void fail_leg(struct tf_leg *l, int err)
 	l->err = err;
 	if (l->mate && !l->mate->err)
 		l->mate->err = err;
+}
+
+static void fail_all(struct tf_batch *b, int err)
+{
+	for (unsigned i = 0; i < b->n; i++)
+		fail_leg(&b->leg[i], err);
 }
 
 static void close_run(struct tf_batch *b, unsigned from, unsigned to)
@@ -378,11 +385,15 @@ static void open_all(struct tf_batch *b)
 unsigned tf_batch_run(struct tf_batch *b)
 {
 	unsigned used = b->n;
+	bool gate;
 
 	if (!used)
 		return 0;
 	batch_sort(b);
 	reserve_all(b);
+	gate = tf_fork_gate_enter();
+	if (!gate)
+		fail_all(b, -EAGAIN);
 	close_all(b);
 	judge_all(b);
 	alloc_slots(b);
@@ -392,6 +403,8 @@ unsigned tf_batch_run(struct tf_batch *b)
 	check_mapped(b);
 	map_zeros(b);
 	put_back(b);
+	if (gate)
+		tf_fork_gate_leave();
 	open_all(b);
 	tf_book_batch(b);
 	b->n = 0;

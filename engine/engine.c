@@ -11,6 +11,7 @@
 #include "engine/batch.h"
 #include "engine/chain.h"
 #include "engine/fence.h"
+#include "engine/forks.h"
 #include "engine/opts.h"
 #include "engine/pass.h"
 #include "engine/resolver.h"

@@ -32,6 +32,7 @@ int tf_opts_export(void *to, const void *from, size_t size)
 	memcpy(&theirs, to, sizeof(theirs));
 	if (theirs <= sizeof(size_t) || theirs > 4096)
 		return -EINVAL;
+	memset(to, 0, theirs);
 	memcpy(to, from, theirs < size ? theirs : size);
 	memcpy(to, &theirs, sizeof(theirs));
 	return 0;

@@ -11,7 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/budget.h"
-#include "engine/resolver.h"
+#include "engine/forks.h"
 #include "engine/settle.h"
 #include "engine/state.h"
 #include "engine/store.h"
@@ -56,16 +56,39 @@ static void region_leave(struct pass *p)
 		pthread_cond_broadcast(&p->e->left);
 }
 
-static void visit_blocks(struct pass *p, char *from, const char *to)
+static bool has_work(const struct tf_block *b)
+{
+	return b->nshared || !tf_bits_empty(&b->written) ||
+	       !tf_bits_empty(&b->pending);
+}
+
+/* The next block from `no` on that ends by `to` and is to be visited. After a
+ * while any block will do, so that the lock is not held for long. */
+static struct tf_block *next_visit(const struct pass *p, uint64_t no,
+				   const char *to)
 {
 	const struct tf_region *r = p->r;
-	struct tf_block *b = tf_block_next(r, tf_region_block_of(r, from));
+	struct tf_block *b;
+	TF_LOCKED(&p->e->lock);
 
-	for (; b && tf_region_block_end(r, b->no) <= to && !must_stop(p);
-	     b = tf_block_next(r, b->no + 1ul))
-		if (b->nshared || !tf_bits_empty(&b->written) ||
-		    !tf_bits_empty(&b->pending))
-			tf_settle_block(p->e->batch, b);
+	for (unsigned i = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
+		if (tf_region_block_end(r, b->no) > to)
+			return NULL;
+		if (has_work(b) || ++i == LOOK_AHEAD)
+			return b;
+	}
+	return NULL;
+}
+
+static void visit_blocks(struct pass *p, char *from, const char *to)
+{
+	uint64_t no = tf_region_block_of(p->r, from);
+	struct tf_block *b;
+
+	while (!must_stop(p) && (b = next_visit(p, no, to))) {
+		tf_settle_block(p->e->batch, b);
+		no = b->no + 1ul;
+	}
 }
 
 /* Walk [from, to), both at block borders or the region's ends. */

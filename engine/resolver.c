@@ -9,14 +9,13 @@
  */
 #include "engine/resolver.h"
 
-#include <errno.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
-#include <stdlib.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/breaks.h"
 #include "engine/fence.h"
+#include "engine/forks.h"
 #include "engine/state.h"
 
 #define MESSAGES 16u
@@ -34,41 +33,30 @@ static struct tf_block *block_at(const struct tf_engine *e, const char *addr)
 	return r ? tf_block_find(r, tf_region_block_of(r, addr)) : NULL;
 }
 
-/*
- * The walker may protect a page in the very moment in which it is discarded.
- * That leaves a marker in the page table: no page, but no page can be put
- * there either. Protection is taken off only where no page is, and never off
- * a merged frame. Caller holds the lock.
- */
-static void drop_marker(const struct tf_engine *e, char *addr)
+static bool is_merged(const struct tf_block *b, const char *addr)
 {
-	const struct tf_block *b = block_at(e, addr);
-	uint64_t entry = TF_PM_PRESENT;
-	const struct tf_frame *f;
+	unsigned page = tf_region_page_of(b->region, addr);
 
-	if (!b)
-		return;
-	f = &b->frames[tf_region_page_of(b->region, addr)];
-	if (f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW)
-		return;
-	e->os->pagemap_read(e->os, e->pagemap, addr, &entry, 1);
-	if (!(entry & TF_PM_PRESENT))
-		e->os->uffd_protect(e->os, e->uffd_guest, addr, TF_PAGE, false);
+	return b->frames[page].state == TF_FRAME_SHARED ||
+	       b->frames[page].state == TF_FRAME_COW;
 }
 
 /*
  * A hole in an armed block that is not the fence's (we hold the lock, so no
  * fence is shut): memory that was discarded behind the engine's back. It
  * reads as zeros, like any private anonymous memory. More often there is no
- * hole any more.
+ * hole any more; and a merged frame has none, it is not to be plugged even
+ * when the kernel has dropped its page, which is in the store.
  */
 static void serve_hole(struct tf_engine *e, const struct uffd_msg *m)
 {
 	char *addr = fault_page(m);
+	const struct tf_block *b;
 
 	tf_lock_urgent(e);
-	drop_marker(e, addr);
-	tf_plug_holes(e, addr, addr + TF_PAGE);
+	b = block_at(e, addr);
+	if (b && !is_merged(b, addr))
+		tf_plug_holes(e, addr, addr + TF_PAGE);
 	pthread_mutex_unlock(&e->lock);
 	e->os->uffd_wake(e->os, e->uffd_guest, addr, TF_PAGE);
 }
@@ -90,63 +78,6 @@ static void serve_write(struct tf_engine *e, const struct uffd_msg *m)
 	e->os->uffd_wake(e->os, e->uffd_merged, addr, TF_PAGE);
 }
 
-/*
- * A forked child has inherited mappings of slots. Its protection goes, it
- * copies on write by itself; until it ends no slot is punched.
- */
-static void serve_fork(struct tf_engine *e, int child)
-{
-	TF_LOCKED(&e->lock);
-
-	for (size_t i = 0; i < e->nregions; i++) {
-		struct tf_region *r = e->regions[i];
-
-		e->os->uffd_unregister(e->os, child, r->start,
-				       (size_t)(r->end - r->start));
-		e->os->uffd_wake(e->os, child, r->start,
-				 (size_t)(r->end - r->start));
-	}
-	if (e->nforks == e->cap_forks) {
-		size_t cap = e->cap_forks ? 2 * e->cap_forks : 4;
-		int *more = realloc(e->forks, cap * sizeof(*more));
-
-		if (!more) {
-			tf_log(&e->log, TF_LOG_ERR,
-			       "no memory to follow a forked child: freed "
-			       "pages stay allocated until the engine ends");
-			e->os->close(e->os, child);
-			e->forks_lost = true;
-			return;
-		}
-		e->forks = more;
-		e->cap_forks = cap;
-	}
-	e->forks[e->nforks++] = child;
-}
-
-void tf_forks_reap(struct tf_engine *e)
-{
-	const struct tf_os *os = e->os;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < e->nforks; i++) {
-		/* ESRCH: the child's memory is gone. */
-		if (os->uffd_protect(os, e->forks[i], e->staging, TF_PAGE,
-				     false) == -ESRCH)
-			os->close(os, e->forks[i]);
-		else
-			e->forks[kept++] = e->forks[i];
-	}
-	e->nforks = kept;
-}
-
-void tf_forks_fini(struct tf_engine *e)
-{
-	for (size_t i = 0; i < e->nforks; i++)
-		e->os->close(e->os, e->forks[i]);
-	free(e->forks);
-}
-
 static void serve_guest(struct tf_engine *e)
 {
 	struct uffd_msg msg[MESSAGES];
@@ -157,35 +88,72 @@ static void serve_guest(struct tf_engine *e)
 			serve_hole(e, &msg[i]);
 }
 
+static void serve_fork(struct tf_engine *e, int child)
+{
+	TF_LOCKED(&e->lock);
+
+	tf_forks_add(e, child);
+}
+
 static void serve_merged(struct tf_engine *e)
 {
 	struct uffd_msg msg[MESSAGES];
-	int n = e->os->uffd_read(e->os, e->uffd_merged, msg, MESSAGES);
+	int n;
 
-	for (int i = 0; i < n; i++) {
+	/* See tf_forks_alive(). */
+	atomic_store(&e->resolver.reading, true);
+	n = e->os->uffd_read(e->os, e->uffd_merged, msg, MESSAGES);
+	for (int i = 0; i < n; i++)
+		if (msg[i].event == UFFD_EVENT_FORK)
+			serve_fork(e, (int)msg[i].arg.fork.ufd);
+	atomic_store(&e->resolver.reading, false);
+	for (int i = 0; i < n; i++)
 		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
 			serve_write(e, &msg[i]);
-		else if (msg[i].event == UFFD_EVENT_FORK)
-			serve_fork(e, (int)msg[i].arg.fork.ufd);
-	}
+}
+
+static void serve_child(struct tf_engine *e, int child)
+{
+	TF_LOCKED(&e->lock);
+
+	tf_forks_serve(e, child);
+}
+
+/* What to wait for; the number of descriptors. */
+static unsigned poll_set(struct tf_engine *e, struct pollfd *fds)
+{
+	int child[TF_FORKS_MAX];
+	unsigned n;
+
+	pthread_mutex_lock(&e->lock);
+	n = tf_forks_fds(e, child, TF_FORKS_MAX);
+	pthread_mutex_unlock(&e->lock);
+	fds[0] = (struct pollfd){ .fd = e->uffd_merged, .events = POLLIN };
+	fds[1] = (struct pollfd){ .fd = e->uffd_guest, .events = POLLIN };
+	fds[2] = (struct pollfd){ .fd = e->resolver.quit, .events = POLLIN };
+	for (unsigned i = 0; i < n; i++)
+		fds[3 + i] = (struct pollfd){ .fd = child[i],
+					      .events = POLLIN };
+	return 3 + n;
 }
 
 static void *resolver_main(void *arg)
 {
 	struct tf_engine *e = arg;
-	struct pollfd fds[3] = {
-		{ .fd = e->uffd_merged, .events = POLLIN },
-		{ .fd = e->uffd_guest, .events = POLLIN },
-		{ .fd = e->resolver.quit, .events = POLLIN },
-	};
+	struct pollfd fds[3 + TF_FORKS_MAX] = { 0 };
 
 	while (!(fds[2].revents & POLLIN)) {
-		if (e->os->poll(e->os, fds, 3, -1) < 0)
+		unsigned n = poll_set(e, fds);
+
+		if (e->os->poll(e->os, fds, n, -1) < 0)
 			continue;
 		if (fds[0].revents & POLLIN)
 			serve_merged(e);
 		if (fds[1].revents & POLLIN)
 			serve_guest(e);
+		for (unsigned i = 3; i < n; i++)
+			if (fds[i].revents & POLLIN)
+				serve_child(e, fds[i].fd);
 	}
 	return NULL;
 }

@@ -11,8 +11,4 @@ struct tf_engine;
 int tf_resolver_start(struct tf_engine *e);
 void tf_resolver_stop(struct tf_engine *e);
 
-/* Forget forked children that have ended. Caller holds the lock. */
-void tf_forks_reap(struct tf_engine *e);
-void tf_forks_fini(struct tf_engine *e);
-
 #endif

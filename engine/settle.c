@@ -13,6 +13,7 @@
 
 #include "engine/book.h"
 #include "engine/hash.h"
+#include "engine/mapping.h"
 #include "engine/merge.h"
 #include "engine/state.h"
 #include "engine/store.h"
@@ -66,7 +67,7 @@ static void sort_waiting(struct visit *v)
 			continue;
 		if (!b->region->engine->scan_dirty)
 			tf_book_hole(b, i); /* not populated any more */
-		else if (!waits(&b->frames[i]))
+		else if (tf_watched(b, i) && !waits(&b->frames[i]))
 			tf_bit_set(&v->look, i);
 	}
 }

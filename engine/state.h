@@ -56,7 +56,8 @@ struct tf_worker {
 struct tf_resolver {
 	pthread_t thread;
 	bool running;
-	int quit; /* eventfd */
+	atomic_bool reading; /* fork events; see tf_forks_alive() */
+	int quit;            /* eventfd */
 };
 
 /* Numbers that tf_engine_stats() reports as they are. Under engine->lock. */

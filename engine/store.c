@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #include "engine/chain.h"
+#include "engine/forks.h"
 #include "engine/hash.h"
 #include "engine/state.h"
 
@@ -30,17 +31,6 @@ static bool store_matches(const struct tf_store *s, const char *domain,
 	       tf_attrs_same_policy(&s->attrs, attrs);
 }
 
-/* Map [off, off + len) of the file read-only; `addr` NULL: anywhere. */
-static long map_file(const struct tf_store *s, const char *addr, uint64_t off,
-		     uint64_t len)
-{
-	const struct tf_os *os = s->engine->os;
-
-	return os->map(os, (void *)addr, len, PROT_READ,
-		       MAP_SHARED | MAP_NORESERVE | (addr ? MAP_FIXED : 0),
-		       s->fd, off);
-}
-
 static uint64_t store_bytes(const struct tf_store *s)
 {
 	return s->nwindows * WINDOW_BYTES;
@@ -52,10 +42,12 @@ static uint64_t store_bytes(const struct tf_store *s)
  */
 static int store_map(struct tf_store *s)
 {
+	const struct tf_os *os = s->engine->os;
 	long map = -ENOMEM;
 
 	for (s->nwindows = TF_STORE_WINDOWS; s->nwindows; s->nwindows /= 2) {
-		map = map_file(s, NULL, 0, store_bytes(s));
+		map = os->map(os, NULL, store_bytes(s), PROT_READ,
+			      MAP_SHARED | MAP_NORESERVE, s->fd, 0);
 		if (map != -ENOMEM)
 			break;
 	}
@@ -237,7 +229,7 @@ void tf_slot_abandon(struct tf_store *s, uint32_t slot)
 /*
  * A window that is used up and has no live slot is mapped by nobody: frames
  * left it one by one, and forked children are gone (tf_store_flush). Its
- * offsets may be used again; mapping it anew drops our page tables.
+ * offsets may be used again; our own mapping forgets what it saw there.
  */
 static void window_retire(struct tf_store *s, uint32_t w)
 {
@@ -246,8 +238,8 @@ static void window_retire(struct tf_store *s, uint32_t w)
 
 	if (win->live || win->used < TF_WINDOW_SLOTS)
 		return;
-	if (map_file(s, s->map + off, off, WINDOW_BYTES) < 0)
-		return;
+	s->engine->os->advise(s->engine->os, (void *)(s->map + off),
+			      WINDOW_BYTES, MADV_DONTNEED);
 	free(win->dup_of);
 	*win = (struct tf_window){ 0 };
 	if (s->window == w)
@@ -274,7 +266,7 @@ void tf_store_flush(struct tf_store *s)
 {
 	uint32_t kept = 0;
 
-	if (s->engine->nforks || s->engine->forks_lost)
+	if (!s->ndead || tf_forks_alive(s->engine))
 		return;
 	qsort(s->dead, s->ndead, sizeof(*s->dead), cmp_slot);
 	for (uint32_t i = 0, j; i < s->ndead; i = j) {

@@ -103,7 +103,7 @@ struct tf_pass {
 	uint64_t busy;           /* refused for now: pinned, forked, racing */
 	uint64_t changed;        /* written between hash and fence */
 	uint64_t ns;             /* wall time */
-	int complete;            /* 0: stopped early by tf_engine_stop() */
+	int complete;            /* 0: a memslot could not be passed over */
 };
 
 /* Fill `opts` with the defaults, including opts->size. */
@@ -159,9 +159,11 @@ int tf_guest_add_memslot(struct tf_guest *guest, uint32_t slot, uint64_t gpa,
 
 /*
  * Forget guest RAM. Call it before the memory is unmapped. Shared frames get
- * their own copy again; if there is no memory for that they stay
- * copy-on-write. Waits for a pass to leave the memslot. May run during a
- * pass. ENOENT: no such slot.
+ * their own copy again; if there is no memory for that, or the kernel has
+ * copied a page by itself (tf_stats.pages_cow), they stay copy-on-write
+ * mappings, and the same memory is refused if it is registered again. Waits
+ * for a pass to leave the memslot. May run during a pass. ENOENT: no such
+ * slot.
  */
 int tf_guest_del_memslot(struct tf_guest *guest, uint32_t slot);
 
@@ -169,7 +171,8 @@ int tf_guest_del_memslot(struct tf_guest *guest, uint32_t slot);
  * One full pass over every guest, in the caller's thread. Passes exclude
  * each other; a second caller waits. A page is merged at the earliest in the
  * second pass that finds it unchanged. `ret` may be NULL.
- * ECANCELED: tf_engine_stop() or tf_engine_destroy() ended it early.
+ * tf_engine_stop() ends background passes only, not this one. -errno: as the
+ * kernel says of a memslot; the others were passed over all the same.
  */
 int tf_engine_pass(struct tf_engine *engine, struct tf_pass *ret);
 
