@@ -83,7 +83,7 @@ static int memfd_bytes(uint64_t *ret)
 
 int demo_memory(uint64_t *ret)
 {
-	uint64_t anonymous, memfds;
+	uint64_t anonymous = 0, memfds = 0;
 	int r = anonymous_bytes(&anonymous);
 
 	if (!r)

@@ -74,7 +74,7 @@ int knob_read(const char *path, char *ret, size_t bytes)
 	take_bracketed(text);
 	if (strlen(text) >= bytes)
 		return -EOVERFLOW;
-	strcpy(ret, text);
+	memcpy(ret, text, strlen(text) + 1);
 	return 0;
 }
 
@@ -100,8 +100,8 @@ static int push(const char *path, const char *value)
 	if (n_knobs == MAX_KNOBS || strlen(path) >= sizeof(k->path) ||
 	    strlen(value) >= sizeof(k->value))
 		return -EOVERFLOW;
-	strcpy(k->path, path);
-	strcpy(k->value, value);
+	memcpy(k->path, path, strlen(path) + 1);
+	memcpy(k->value, value, strlen(value) + 1);
 	n_knobs = n_knobs + 1;
 	return 0;
 }

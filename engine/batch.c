@@ -291,7 +291,8 @@ static void find_copied(struct tf_batch *b, unsigned from, unsigned to)
 	const char *start = b->sorted[from]->addr;
 	bool copied[TF_BLOCK_PAGES];
 	unsigned n = (unsigned)((size_t)(b->sorted[to - 1]->addr - start) /
-				TF_PAGE) + 1;
+				TF_PAGE) +
+		     1;
 	int err = tf_find_copied(b->engine, start, n, copied);
 
 	for (unsigned i = from; i < to; i++) {

@@ -34,20 +34,20 @@ struct tf_leg {
 	uint16_t page;  /* in the block */
 	uint16_t stage; /* in the staging area */
 	uint8_t kind;
-	bool reserved;  /* `dup` counts us in `pending` */
-	bool slotted;   /* `slot` was allocated and has no dup yet */
-	bool moved;     /* the page is in the staging area */
-	bool mapped;    /* home is what it should become */
-	bool copied;    /* ... but the kernel copied it meanwhile */
-	int err;        /* 0, or why the leg is undone */
+	bool reserved; /* `dup` counts us in `pending` */
+	bool slotted;  /* `slot` was allocated and has no dup yet */
+	bool moved;    /* the page is in the staging area */
+	bool mapped;   /* home is what it should become */
+	bool copied;   /* ... but the kernel copied it meanwhile */
+	int err;       /* 0, or why the leg is undone */
 };
 
 struct tf_batch {
 	struct tf_engine *engine;
 	struct tf_pass *pass; /* what this pass counts, never NULL */
 	unsigned n;
-	unsigned gaps;      /* runs of adjacent pages, about */
-	unsigned planned;   /* mappings the legs may add */
+	unsigned gaps;    /* runs of adjacent pages, about */
+	unsigned planned; /* mappings the legs may add */
 	struct tf_leg leg[TF_STAGE_PAGES];
 	struct tf_leg *sorted[TF_STAGE_PAGES]; /* by address */
 };

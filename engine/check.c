@@ -87,8 +87,9 @@ static void check_frame(struct check *c, const struct tf_block *b,
 		       "frame %llu is gone but not clean", linear);
 		break;
 	case TF_FRAME_NEW:
-		EXPECT(c, f->flags & TF_FRAME_HASHED ||
-				  (!f->fresh.hash && !f->tag),
+		EXPECT(c,
+		       f->flags & TF_FRAME_HASHED ||
+			       (!f->fresh.hash && !f->tag),
 		       "frame %llu kept data of a former state", linear);
 		break;
 	case TF_FRAME_CANDIDATE:
@@ -127,9 +128,10 @@ static void check_region(struct check *c, const struct tf_region *r)
 		       b->nshared,
 		       (unsigned long long)(c->sum.sharers - before));
 	}
-	EXPECT(c, r->shared == c->sum.sharers - shared &&
-			  r->zero == c->sum.zero - zero &&
-			  r->cow == c->sum.cow - cow,
+	EXPECT(c,
+	       r->shared == c->sum.sharers - shared &&
+		       r->zero == c->sum.zero - zero &&
+		       r->cow == c->sum.cow - cow,
 	       "memslot %u: its counters do not add up", r->slot);
 }
 
@@ -150,15 +152,17 @@ static void check_dup(struct check *c, uint32_t id, const struct tf_dup *head)
 	       id);
 	EXPECT(c, !tf_dup_has_room(e, d) || tf_dup_has_room(e, head),
 	       "dup %u has room, the head of its chain has not", id);
-	EXPECT(c, e->os->equal(e->os, tf_slot_bytes(d->store, d->slot),
-			       tf_slot_bytes(head->store, head->slot),
-			       TF_PAGE) == 1,
+	EXPECT(c,
+	       e->os->equal(e->os, tf_slot_bytes(d->store, d->slot),
+			    tf_slot_bytes(head->store, head->slot),
+			    TF_PAGE) == 1,
 	       "dup %u differs from its chain", id);
 	for (unsigned i = 0; i < d->nsharers; i++) {
 		const struct tf_frame *f = tf_ref_frame(e, d->sharers[i]);
 
-		EXPECT(c, f->state == TF_FRAME_SHARED && f->shared.dup == id &&
-				  f->tag == i,
+		EXPECT(c,
+		       f->state == TF_FRAME_SHARED && f->shared.dup == id &&
+			       f->tag == i,
 		       "dup %u: sharer %u is not mapped to it", id, i);
 	}
 }
@@ -191,14 +195,16 @@ static void check_sums(struct check *c)
 	       (unsigned long long)n->pending, (unsigned long long)s->pending,
 	       (unsigned long long)n->candidates,
 	       (unsigned long long)s->candidates);
-	EXPECT(c, n->sharers == s->sharers && n->zero == s->zero &&
-			  n->cow == s->cow && n->vmas == s->vmas,
+	EXPECT(c,
+	       n->sharers == s->sharers && n->zero == s->zero &&
+		       n->cow == s->cow && n->vmas == s->vmas,
 	       "sharers %llu of %llu, zero %llu of %llu, cow, or mappings",
 	       (unsigned long long)n->sharers, (unsigned long long)s->sharers,
 	       (unsigned long long)n->zero, (unsigned long long)s->zero);
-	EXPECT(c, n->dups == s->dups && n->used == s->used &&
-			  n->chains == s->chains &&
-			  n->recoverable == s->recoverable,
+	EXPECT(c,
+	       n->dups == s->dups && n->used == s->used &&
+		       n->chains == s->chains &&
+		       n->recoverable == s->recoverable,
 	       "dups %llu of %llu, chains %llu of %llu, recoverable, or used",
 	       (unsigned long long)n->dups, (unsigned long long)s->dups,
 	       (unsigned long long)n->chains, (unsigned long long)s->chains);

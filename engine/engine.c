@@ -90,15 +90,6 @@ static int choose_scan(struct tf_engine *e)
 	return 0;
 }
 
-static int open_merged(struct tf_engine *e)
-{
-	e->uffd_merged = e->os->uffd_open(e->os, TF_UFFD_MERGED);
-	e->fork_events = e->uffd_merged >= 0;
-	if (e->uffd_merged == -EPERM)
-		e->uffd_merged = e->os->uffd_open(e->os, TF_UFFD_MERGED_NOFORK);
-	return e->uffd_merged < 0 ? e->uffd_merged : 0;
-}
-
 /*
  * The kernel's side of merging. What it cannot do is no error: memslots are
  * accepted, nothing is merged.
@@ -112,7 +103,11 @@ static int open_kernel(struct tf_engine *e)
 	if (e->pagemap < 0)
 		return e->pagemap;
 	e->uffd_guest = os->uffd_open(os, TF_UFFD_GUEST);
-	err = e->uffd_guest < 0 ? e->uffd_guest : open_merged(e);
+	if (e->uffd_guest >= 0)
+		e->uffd_merged = os->uffd_open(os, TF_UFFD_MERGED);
+	err = e->uffd_guest < 0  ? e->uffd_guest :
+	      e->uffd_merged < 0 ? e->uffd_merged :
+				   0;
 	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
 		return err;
 	if (err) {
@@ -127,7 +122,9 @@ static int open_kernel(struct tf_engine *e)
 	}
 	e->can_merge = true;
 	err = choose_scan(e);
-	return err ? err : tf_fence_init(e);
+	if (!err)
+		err = tf_fence_init(e);
+	return err ? err : tf_forks_init(e);
 }
 
 static int map_zero_page(struct tf_engine *e)
@@ -180,10 +177,12 @@ int tf_engine_create_os(const struct tf_engine_opts *opts,
 	e->os = os;
 	e->uffd_guest = e->uffd_merged = e->pagemap = -1;
 	e->worker.wake = e->resolver.quit = -1;
+	e->forks.uffd = e->forks.quit = -1;
 	tf_list_init(&e->guests);
 	tf_list_init(&e->stores);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_mutex_init(&e->pass_lock, NULL);
+	pthread_mutex_init(&e->forks.lock, NULL);
 	pthread_cond_init(&e->left, NULL);
 	err = opts_take(e, opts);
 	if (!err)
@@ -219,8 +218,8 @@ void tf_engine_destroy(struct tf_engine *e)
 	tf_worker_stop(e);
 	tf_resolver_stop(e);
 	while (!tf_list_empty(&e->guests))
-		tf_guest_abandon(tf_container_of(e->guests.next,
-						 struct tf_guest, link));
+		tf_guest_abandon(
+			tf_container_of(e->guests.next, struct tf_guest, link));
 	close_fd(e, e->uffd_merged);
 	close_fd(e, e->uffd_guest);
 	tf_forks_fini(e);
@@ -232,6 +231,7 @@ void tf_engine_destroy(struct tf_engine *e)
 	tf_idtable_fini(&e->blocks);
 	tf_idtable_fini(&e->dups);
 	pthread_cond_destroy(&e->left);
+	pthread_mutex_destroy(&e->forks.lock);
 	pthread_mutex_destroy(&e->pass_lock);
 	pthread_mutex_destroy(&e->lock);
 	free(e->regions);

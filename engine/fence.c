@@ -164,8 +164,8 @@ static bool is_there(const struct tf_engine *e, const char *addr)
 static long move_pages(const struct tf_engine *e, char *to, char *from,
 		       unsigned n)
 {
-	long moved = e->os->uffd_move(e->os, e->uffd_guest, to, from,
-				      n * TF_PAGE);
+	long moved =
+		e->os->uffd_move(e->os, e->uffd_guest, to, from, n * TF_PAGE);
 
 	if (moved > 0)
 		return moved / (long)TF_PAGE;
@@ -214,8 +214,7 @@ static bool put_page(struct tf_region *r, char *addr, unsigned stage)
 	tf_log(&e->log, TF_LOG_ERR,
 	       "guest %s: page at gpa %#llx lost to a memory error while it "
 	       "was fenced",
-	       r->guest->name,
-	       (unsigned long long)tf_region_gpa(r, addr));
+	       r->guest->name, (unsigned long long)tf_region_gpa(r, addr));
 	return false;
 }
 

@@ -10,9 +10,41 @@
 #ifndef TF_ENGINE_FORKS_H
 #define TF_ENGINE_FORKS_H
 
+#include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct tf_engine;
+
+/* Children followed at a time; one more, and slots are kept for good. */
+#define TF_FORKS_MAX 128u
+
+struct tf_forks {
+	bool events; /* we hear of forks */
+	int uffd;    /* tells of forks, and of nothing else */
+	char *page;  /* what is registered with it */
+	int quit;    /* eventfd */
+	pthread_t thread;
+	bool running;
+	/* Held for instants, by nobody who waits for anything. Taken last. */
+	pthread_mutex_t lock;
+	int child[TF_FORKS_MAX]; /* their userfaultfds */
+	unsigned n;
+	bool lost; /* one could not be followed: never punch again */
+};
+
+/*
+ * Start to listen, in a thread. A process that may not have fork events is no
+ * error; see `events`. -EMFILE, -ENOMEM ...
+ */
+int tf_forks_init(struct tf_engine *e);
+void tf_forks_fini(struct tf_engine *e);
+
+/* May anybody but this process have slots mapped? */
+bool tf_forks_alive(struct tf_engine *e);
+
+/* Forget children that have ended. */
+void tf_forks_reap(struct tf_engine *e);
 
 /*
  * Bracket a fence: between the two fork() waits. False: a fork is under way,
@@ -20,25 +52,5 @@ struct tf_engine;
  */
 bool tf_fork_gate_enter(void);
 void tf_fork_gate_leave(void);
-
-/* Follow a child, by its userfaultfd. Caller holds the lock, as below. */
-void tf_forks_add(struct tf_engine *e, int child);
-
-/* May anybody but this process have slots mapped? */
-bool tf_forks_alive(const struct tf_engine *e);
-
-/* Forget children that have ended. */
-void tf_forks_reap(struct tf_engine *e);
-
-/* Copy the descriptors of at most `n` children; how many there are. */
-unsigned tf_forks_fds(const struct tf_engine *e, int *fds, unsigned n);
-
-/* Answer what a child asks. It may be gone already. */
-void tf_forks_serve(struct tf_engine *e, int child);
-
-void tf_forks_fini(struct tf_engine *e);
-
-/* Children followed at a time; one more, and slots are kept for good. */
-#define TF_FORKS_MAX 128u
 
 #endif

@@ -63,8 +63,8 @@ void tf_frames_fini(struct tf_region *r)
 
 struct tf_block *tf_block_find(const struct tf_region *r, uint32_t no)
 {
-	struct tf_dir *dir = __atomic_load_n(&r->dirs[no / TF_DIR_BLOCKS],
-					     __ATOMIC_ACQUIRE);
+	struct tf_dir *dir =
+		__atomic_load_n(&r->dirs[no / TF_DIR_BLOCKS], __ATOMIC_ACQUIRE);
 
 	if (!dir)
 		return NULL;
@@ -122,7 +122,8 @@ struct tf_block *tf_block_make(struct tf_region *r, uint32_t no)
 struct tf_block *tf_block_next(const struct tf_region *r, uint64_t no)
 {
 	for (uint64_t d = no / TF_DIR_BLOCKS; d < r->ndirs; d++) {
-		unsigned from = d == no / TF_DIR_BLOCKS ? no % TF_DIR_BLOCKS : 0;
+		unsigned from = d == no / TF_DIR_BLOCKS ? no % TF_DIR_BLOCKS :
+							  0;
 
 		if (!r->dirs[d])
 			continue;

@@ -78,10 +78,10 @@ struct tf_block {
 	uint32_t id; /* block part of a frame reference */
 	uint32_t no; /* 2 MiB block number within the region */
 	uint32_t nshared;
-	uint32_t vmas; /* mappings beyond one, estimated */
-	bool armed;    /* registered MISSING|WP for good */
-	uint8_t age;   /* quiet passes in a row */
-	uint8_t skip;  /* passes not to look at it */
+	uint32_t vmas;          /* mappings beyond one, estimated */
+	bool armed;             /* registered MISSING|WP for good */
+	uint8_t age;            /* quiet passes in a row */
+	uint8_t skip;           /* passes not to look at it */
 	struct tf_bits pending; /* NEW frames that wait to be settled */
 	struct tf_bits written; /* what the walker just reported */
 	struct tf_bits huge;    /* of those, parts of a huge page */

@@ -29,10 +29,10 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 {
 	const struct tf_engine *e = r->engine;
 	const struct tf_os *os = e->os;
-	long at = os->map(os, addr, n * TF_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_FIXED |
-				  tf_attrs_map_flags(&r->attrs),
-			  r->store->fd, (uint64_t)slot * TF_PAGE);
+	long at =
+		os->map(os, addr, n * TF_PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_FIXED | tf_attrs_map_flags(&r->attrs),
+			r->store->fd, (uint64_t)slot * TF_PAGE);
 
 	if (at < 0)
 		return (int)at;
@@ -91,9 +91,9 @@ void tf_watch(struct tf_region *r, char *addr, unsigned n, bool armed)
 	const struct tf_engine *e = r->engine;
 	struct tf_block *b = tf_block_find(r, tf_region_block_of(r, addr));
 	unsigned page = tf_region_page_of(r, addr);
-	int err = e->os->uffd_register(
-		e->os, e->uffd_guest, addr, n * TF_PAGE,
-		armed ? TF_REG_MISSING | TF_REG_WP : TF_REG_WP);
+	int err = e->os->uffd_register(e->os, e->uffd_guest, addr, n * TF_PAGE,
+				       armed ? TF_REG_MISSING | TF_REG_WP :
+					       TF_REG_WP);
 
 	for (unsigned i = page; i < page + n; i++) {
 		if (err)

@@ -103,7 +103,7 @@ static int memory_check(struct tf_engine *e, const struct tf_region *r)
 		       "would undo sharing at once; use munlockall()");
 		return -EOPNOTSUPP;
 	}
-	if (!e->fork_events && !r->attrs.dontfork) {
+	if (!e->forks.events && !r->attrs.dontfork) {
 		tf_log(&e->log, TF_LOG_WARNING,
 		       "memslot refused: a forked child would inherit it and "
 		       "this process may not ask for fork events; set "
@@ -227,9 +227,7 @@ static void region_break_all(struct tf_engine *e, struct tf_region *r)
 			       "memslot %u of %s: no memory to give all pages "
 			       "back; they stay copy-on-write",
 			       r->slot, r->guest->name);
-		/* A stop point: breaks may wait for the lock. */
-		pthread_mutex_unlock(&e->lock);
-		pthread_mutex_lock(&e->lock);
+		tf_stop_point(e);
 	}
 }
 

@@ -165,8 +165,8 @@ static void plan_shared(struct tf_batch *batch, struct tf_block *b,
 	}
 	if (!may_fence(b, page))
 		return;
-	if (candidate && !may_fence(tf_ref_block(e, candidate),
-				    tf_ref_page(candidate))) {
+	if (candidate &&
+	    !may_fence(tf_ref_block(e, candidate), tf_ref_page(candidate))) {
 		take_place(b, page, hash, candidate);
 		return;
 	}

@@ -38,11 +38,10 @@ enum tf_uffd_kind {
 	/* Guest memory: asynchronous write protection (written-since), holes
 	 * that block, moves. */
 	TF_UFFD_GUEST,
-	/* Merged mappings: synchronous write protection, fork events. */
+	/* Merged mappings: synchronous write protection. */
 	TF_UFFD_MERGED,
-	/* The same without fork events, for processes that may not have
-	 * them. */
-	TF_UFFD_MERGED_NOFORK,
+	/* Forks of the process (CAP_SYS_PTRACE). */
+	TF_UFFD_FORK,
 };
 
 /* One range of a page scan: [start, end) and its PAGE_IS_* categories. */

@@ -39,9 +39,8 @@ static int linux_unmap(const struct tf_os *os, void *addr, size_t len)
 static int linux_remap_over(const struct tf_os *os, void *from, size_t len,
 			    void *to)
 {
-	long r = syscall(
-		SYS_mremap, from, len, len,
-		MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+	long r = syscall(SYS_mremap, from, len, len,
+			 MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
 
 	(void)os;
 	return r < 0 ? -errno : 0;
@@ -74,9 +73,8 @@ static int linux_name(const struct tf_os *os, void *addr, size_t len,
 		      const char *name)
 {
 	(void)os;
-	return (int)tf_sys_result(syscall(SYS_prctl, PR_SET_VMA,
-					  PR_SET_VMA_ANON_NAME, addr, len,
-					  name));
+	return (int)tf_sys_result(syscall(
+		SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, addr, len, name));
 }
 
 static int linux_node(const struct tf_os *os, void *addr)
@@ -88,8 +86,7 @@ static int linux_node(const struct tf_os *os, void *addr)
 	return r < 0 ? -errno : status;
 }
 
-static int linux_memfd(const struct tf_os *os, const char *name,
-		       uint64_t bytes)
+static int linux_memfd(const struct tf_os *os, const char *name, uint64_t bytes)
 {
 	int fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
 

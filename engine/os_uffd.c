@@ -75,10 +75,9 @@ static uint64_t features_of(enum tf_uffd_kind kind)
 		       FEATURE_MOVE | FEATURE_POISON;
 	case TF_UFFD_MERGED:
 		return FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM |
-		       FEATURE_POISON | FEATURE_EVENT_FORK;
-	case TF_UFFD_MERGED_NOFORK:
-		return FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_SHMEM |
 		       FEATURE_POISON;
+	case TF_UFFD_FORK:
+		return FEATURE_PAGEFAULT_FLAG_WP | FEATURE_EVENT_FORK;
 	}
 	return 0;
 }
@@ -235,8 +234,8 @@ long tf_linux_pagemap_read(const struct tf_os *os, int fd, const void *addr,
 			   uint64_t *entries, size_t n)
 {
 	uint64_t off = ((uintptr_t)addr >> TF_PAGE_SHIFT) * sizeof(*entries);
-	long r = tf_sys_result(syscall(SYS_pread64, fd, entries,
-				       n * sizeof(*entries), off));
+	long r = tf_sys_result(
+		syscall(SYS_pread64, fd, entries, n * sizeof(*entries), off));
 
 	(void)os;
 	return r < 0 ? r : r / (long)sizeof(*entries);

@@ -25,9 +25,8 @@ bool tf_pinned(const struct tf_block *b, unsigned page)
 
 	if (!r->guest->npins)
 		return false;
-	return tf_pinned_range(r->guest,
-			       tf_region_gpa(r, tf_frame_addr(b, page)),
-			       TF_PAGE);
+	return tf_pinned_range(
+		r->guest, tf_region_gpa(r, tf_frame_addr(b, page)), TF_PAGE);
 }
 
 int tf_pin_add(struct tf_guest *g, uint64_t gpa, uint64_t bytes)

@@ -64,34 +64,39 @@ static int on_block(struct tf_block *b, char *from, const char *to,
 	return fn(b, first, first + (unsigned)(len / TF_PAGE));
 }
 
-/* [from, to) of one region. Drops and retakes the lock between blocks. */
-static int region_apply(struct tf_region *r, char *from, char *to,
-			block_fn *fn, gap_fn *gap)
+/* One step: a gap, or one block. Where the next step begins. */
+static char *region_step(struct tf_region *r, char *from, char *to,
+			 block_fn *fn, gap_fn *gap, int *err)
+{
+	struct tf_block *b = tf_block_next(r, tf_region_block_of(r, from));
+	char *at = b ? tf_region_block_start(r, b->no) : to;
+
+	if (at > to)
+		at = to;
+	if (at > from) {
+		*err = gap ? gap(r, from, at) : 0;
+		return at;
+	}
+	if (!b)
+		return to;
+	*err = on_block(b, from, to, fn);
+	return tf_region_block_end(r, b->no);
+}
+
+/* [from, to) of one region. Drops and retakes the lock between steps. */
+static int region_apply(struct tf_region *r, char *from, char *to, block_fn *fn,
+			gap_fn *gap)
 {
 	struct tf_engine *e = r->engine;
 	int first = 0;
 
 	while (from < to) {
-		struct tf_block *b =
-			tf_block_next(r, tf_region_block_of(r, from));
-		char *at = b ? tf_region_block_start(r, b->no) : to;
-		char *next;
 		int err = 0;
 
-		if (at < from)
-			at = from;
-		if (at > to)
-			at = to;
-		if (gap && at > from)
-			err = gap(r, from, at);
-		next = at < to ? tf_region_block_end(r, b->no) : to;
-		if (!err && at < to)
-			err = on_block(b, at, to, fn);
+		from = region_step(r, from, to, fn, gap, &err);
 		if (err && !first)
 			first = err;
-		from = next;
-		pthread_mutex_unlock(&e->lock);
-		pthread_mutex_lock(&e->lock);
+		tf_stop_point(e);
 	}
 	return first;
 }

@@ -32,8 +32,8 @@ struct tf_region {
 	uint64_t gpa;
 	char *start; /* first byte; not always 2 MiB aligned */
 	char *end;
-	char *origin;         /* start, rounded down to 2 MiB: block 0 */
-	uint64_t linear;      /* linear index of origin's page */
+	char *origin;          /* start, rounded down to 2 MiB: block 0 */
+	uint64_t linear;       /* linear index of origin's page */
 	struct tf_attrs attrs; /* of the mapping, to be applied again */
 	struct tf_spare spare;
 

@@ -10,12 +10,10 @@
 #include "engine/resolver.h"
 
 #include <linux/userfaultfd.h>
-#include <signal.h>
 
-#include "engine/base/cleanup.h"
+#include "engine/base/thread.h"
 #include "engine/breaks.h"
 #include "engine/fence.h"
-#include "engine/forks.h"
 #include "engine/state.h"
 
 #define MESSAGES 16u
@@ -88,92 +86,44 @@ static void serve_guest(struct tf_engine *e)
 			serve_hole(e, &msg[i]);
 }
 
-static void serve_fork(struct tf_engine *e, int child)
-{
-	TF_LOCKED(&e->lock);
-
-	tf_forks_add(e, child);
-}
-
 static void serve_merged(struct tf_engine *e)
 {
 	struct uffd_msg msg[MESSAGES];
-	int n;
+	int n = e->os->uffd_read(e->os, e->uffd_merged, msg, MESSAGES);
 
-	/* See tf_forks_alive(). */
-	atomic_store(&e->resolver.reading, true);
-	n = e->os->uffd_read(e->os, e->uffd_merged, msg, MESSAGES);
-	for (int i = 0; i < n; i++)
-		if (msg[i].event == UFFD_EVENT_FORK)
-			serve_fork(e, (int)msg[i].arg.fork.ufd);
-	atomic_store(&e->resolver.reading, false);
 	for (int i = 0; i < n; i++)
 		if (msg[i].event == UFFD_EVENT_PAGEFAULT)
 			serve_write(e, &msg[i]);
 }
 
-static void serve_child(struct tf_engine *e, int child)
-{
-	TF_LOCKED(&e->lock);
-
-	tf_forks_serve(e, child);
-}
-
-/* What to wait for; the number of descriptors. */
-static unsigned poll_set(struct tf_engine *e, struct pollfd *fds)
-{
-	int child[TF_FORKS_MAX];
-	unsigned n;
-
-	pthread_mutex_lock(&e->lock);
-	n = tf_forks_fds(e, child, TF_FORKS_MAX);
-	pthread_mutex_unlock(&e->lock);
-	fds[0] = (struct pollfd){ .fd = e->uffd_merged, .events = POLLIN };
-	fds[1] = (struct pollfd){ .fd = e->uffd_guest, .events = POLLIN };
-	fds[2] = (struct pollfd){ .fd = e->resolver.quit, .events = POLLIN };
-	for (unsigned i = 0; i < n; i++)
-		fds[3 + i] = (struct pollfd){ .fd = child[i],
-					      .events = POLLIN };
-	return 3 + n;
-}
-
 static void *resolver_main(void *arg)
 {
 	struct tf_engine *e = arg;
-	struct pollfd fds[3 + TF_FORKS_MAX] = { 0 };
+	struct pollfd fds[3] = {
+		{ .fd = e->uffd_merged, .events = POLLIN },
+		{ .fd = e->uffd_guest, .events = POLLIN },
+		{ .fd = e->resolver.quit, .events = POLLIN },
+	};
 
 	while (!(fds[2].revents & POLLIN)) {
-		unsigned n = poll_set(e, fds);
-
-		if (e->os->poll(e->os, fds, n, -1) < 0)
+		if (e->os->poll(e->os, fds, 3, -1) < 0)
 			continue;
 		if (fds[0].revents & POLLIN)
 			serve_merged(e);
 		if (fds[1].revents & POLLIN)
 			serve_guest(e);
-		for (unsigned i = 3; i < n; i++)
-			if (fds[i].revents & POLLIN)
-				serve_child(e, fds[i].fd);
 	}
 	return NULL;
 }
 
 int tf_resolver_start(struct tf_engine *e)
 {
-	sigset_t all, old;
 	int err;
 
 	e->resolver.quit = e->os->eventfd(e->os);
 	if (e->resolver.quit < 0)
 		return e->resolver.quit;
-	/* The embedder's signals are for the embedder's threads; memory
-	 * errors are for whoever meets them. */
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = -pthread_create(&e->resolver.thread, NULL, resolver_main, e);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	err = tf_thread_start(&e->resolver.thread, resolver_main, e);
 	e->resolver.running = !err;
 	return err;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The resolver: the thread that answers faults. A guest's write to a shared
- * frame, a touch of a stray hole in an armed block, a fork of the process.
+ * frame, a touch of a stray hole in an armed block.
  */
 #ifndef TF_ENGINE_RESOLVER_H
 #define TF_ENGINE_RESOLVER_H

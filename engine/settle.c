@@ -21,7 +21,7 @@
 struct visit {
 	struct tf_batch *batch;
 	struct tf_block *b;
-	struct tf_bits look; /* pages to be hashed */
+	struct tf_bits look;  /* pages to be hashed */
 	struct tf_bits twice; /* of those, compare with the hash before */
 	uint64_t hash[TF_BLOCK_PAGES];
 };

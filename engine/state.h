@@ -12,6 +12,7 @@
 #define TF_ENGINE_STATE_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,6 +20,7 @@
 #include "engine/base/idtable.h"
 #include "engine/base/list.h"
 #include "engine/base/log.h"
+#include "engine/forks.h"
 #include "engine/os.h"
 #include "engine/region.h"
 #include "twinfold/engine.h"
@@ -48,26 +50,25 @@ struct tf_guest {
 /* Stop points let a waiting resolver go first. */
 struct tf_worker {
 	pthread_t thread;
-	bool running;      /* protected by engine->lock */
-	atomic_bool stop;  /* read at every stop point */
-	int wake;          /* eventfd: ends a nap early */
+	bool running;     /* protected by engine->lock */
+	atomic_bool stop; /* read at every stop point */
+	int wake;         /* eventfd: ends a nap early */
 };
 
 struct tf_resolver {
 	pthread_t thread;
 	bool running;
-	atomic_bool reading; /* fork events; see tf_forks_alive() */
-	int quit;            /* eventfd */
+	int quit; /* eventfd */
 };
 
 /* Numbers that tf_engine_stats() reports as they are. Under engine->lock. */
 struct tf_counts {
-	uint64_t pending;    /* frames waiting to be settled */
-	uint64_t sharers;    /* frames SHARED */
-	uint64_t dups;       /* stable copies */
-	uint64_t used;       /* of those, with sharers */
-	uint64_t chains;     /* contents that have a dup */
-	uint64_t candidates; /* frames CANDIDATE */
+	uint64_t pending;     /* frames waiting to be settled */
+	uint64_t sharers;     /* frames SHARED */
+	uint64_t dups;        /* stable copies */
+	uint64_t used;        /* of those, with sharers */
+	uint64_t chains;      /* contents that have a dup */
+	uint64_t candidates;  /* frames CANDIDATE */
 	uint64_t recoverable; /* sharers in chains of two dups or more */
 	uint64_t sharer_room; /* entries of all lists of sharers */
 	uint64_t zero;
@@ -83,11 +84,10 @@ struct tf_engine {
 	struct tf_engine_opts opts; /* complete: no zero means default here */
 
 	/* Set at creation, then constant. */
-	int uffd_guest;   /* -1: this kernel cannot merge */
+	int uffd_guest; /* -1: this kernel cannot merge */
 	int uffd_merged;
 	int pagemap;
 	bool can_merge;
-	bool fork_events;
 	bool scan_dirty;
 	char *staging; /* TF_STAGE_PAGES pages, nobody else's */
 	const char *zero_page;
@@ -110,17 +110,24 @@ struct tf_engine {
 	struct tf_counts n;
 	uint64_t vma_budget;
 	uint64_t vma_checked_ns; /* when the budget was last computed */
-	int *forks;              /* userfaultfds of forked children */
-	size_t nforks, cap_forks;
-	bool forks_lost;     /* one could not be followed: never punch again */
 
 	struct tf_worker worker;
 	struct tf_resolver resolver;
+	struct tf_forks forks;
 };
 
 /* Create with a kernel seam of one's own; tests use it. */
 int tf_engine_create_os(const struct tf_engine_opts *opts,
 			const struct tf_os *os, struct tf_engine **ret);
+
+/* Drop the lock for whoever waits in a fault, and take it again. */
+static inline void tf_stop_point(struct tf_engine *e)
+{
+	pthread_mutex_unlock(&e->lock);
+	while (atomic_load(&e->urgent))
+		sched_yield();
+	pthread_mutex_lock(&e->lock);
+}
 
 /* Take the lock in a fault: the pass gives way at its next stop point. */
 static inline void tf_lock_urgent(struct tf_engine *e)

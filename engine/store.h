@@ -43,8 +43,8 @@ struct tf_buckets {
 struct tf_store {
 	struct tf_list link; /* engine->stores */
 	struct tf_engine *engine;
-	unsigned regions; /* that refer to it */
-	char *domain;     /* its trust domain; two guests' own never match */
+	unsigned regions;  /* that refer to it */
+	char *domain;      /* its trust domain; two guests' own never match */
 	const void *owner; /* the one guest of an unnamed domain, or NULL */
 	struct tf_attrs attrs; /* for the policy */
 	int node;              /* pages of this node only, or -1 */
@@ -53,9 +53,9 @@ struct tf_store {
 	const char *map; /* all of it, read-only */
 	struct tf_window *windows;
 	uint32_t nwindows; /* that are mapped, at most TF_STORE_WINDOWS */
-	uint32_t window; /* the one that slots come from, or nwindows: none */
-	uint32_t opened; /* windows below were used at some time */
-	uint32_t *dead;  /* slots to be punched */
+	uint32_t window;   /* the one that slots come from, or nwindows: none */
+	uint32_t opened;   /* windows below were used at some time */
+	uint32_t *dead;    /* slots to be punched */
 	uint32_t ndead, cap_dead;
 
 	uint8_t secret[TF_SECRET_BYTES];

@@ -6,9 +6,9 @@
 #include "engine/worker.h"
 
 #include <errno.h>
-#include <signal.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/base/thread.h"
 #include "engine/pass.h"
 #include "engine/state.h"
 
@@ -45,19 +45,13 @@ static void *worker_main(void *arg)
 int tf_worker_start(struct tf_engine *e)
 {
 	struct tf_worker *w = &e->worker;
-	sigset_t all, old;
 	int err;
 	TF_LOCKED(&e->lock);
 
 	if (w->running)
 		return -EALREADY;
 	atomic_store(&w->stop, false);
-	sigfillset(&all);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = -pthread_create(&w->thread, NULL, worker_main, e);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	err = tf_thread_start(&w->thread, worker_main, e);
 	w->running = !err;
 	return err;
 }

@@ -41,6 +41,7 @@ static inline void tf_list_remove(struct tf_list *node)
 #define tf_list_for_each(pos, head, member)                                    \
 	for (pos = tf_container_of((head)->next, __typeof__(*pos), member);    \
 	     &pos->member != (head);                                           \
-	     pos = tf_container_of(pos->member.next, __typeof__(*pos), member))
+	     pos = tf_container_of(pos->member.next, __typeof__(*pos),         \
+				   member))
 
 #endif

@@ -39,7 +39,7 @@ struct tf_guest;
 
 /* How the walker learns which pages were written since the last pass. */
 enum tf_scan_mode {
-	TF_SCAN_AUTO,  /* TF_SCAN_DIRTY where the kernel can, else TF_SCAN_HASH */
+	TF_SCAN_AUTO, /* TF_SCAN_DIRTY where the kernel can, else TF_SCAN_HASH */
 	TF_SCAN_DIRTY, /* PAGEMAP_SCAN and asynchronous write protection (6.7) */
 	TF_SCAN_HASH,  /* read pagemap in bulk, hash every page on every pass */
 };
@@ -47,7 +47,7 @@ enum tf_scan_mode {
 /* What happens when memory of the engine itself is lost to a memory error. */
 enum tf_policy {
 	TF_POLICY_DEGRADE, /* stop merging, keep the guests running */
-	TF_POLICY_ABORT,   /* restore the default action and raise SIGBUS again */
+	TF_POLICY_ABORT, /* restore the default action and raise SIGBUS again */
 };
 
 /*
@@ -111,8 +111,9 @@ void tf_engine_opts_init(struct tf_engine_opts *opts);
 
 /*
  * Create an engine. `opts` NULL means defaults; it is read, not kept.
- * Starts one thread, the resolver, which answers guests' writes to shared
- * pages. The caller owns the engine and ends it with tf_engine_destroy().
+ * Starts two threads: the resolver, which answers guests' writes to shared
+ * pages, and one that hears of forked children. The caller owns the engine
+ * and ends it with tf_engine_destroy().
  *
  * EINVAL: an option out of range (the log line names it).
  * ENOMEM, EMFILE: as the kernel says.

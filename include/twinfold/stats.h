@@ -37,10 +37,10 @@ struct tf_stats {
 	uint64_t pages_scanned;
 	uint64_t pages_hashed;
 	uint64_t full_scans;
-	uint64_t breaks;          /* shared frames written by their guest */
-	uint64_t budget_refused;  /* merges not made for want of VMAs */
-	uint64_t fence_busy;      /* fences refused: pinned or forked */
-	uint64_t fence_changed;   /* fences undone: the page had changed */
+	uint64_t breaks;         /* shared frames written by their guest */
+	uint64_t budget_refused; /* merges not made for want of VMAs */
+	uint64_t fence_busy;     /* fences refused: pinned or forked */
+	uint64_t fence_changed;  /* fences undone: the page had changed */
 	uint64_t heals;
 	uint64_t heals_fresh_copy;
 	uint64_t heals_existing_dup;
@@ -49,19 +49,19 @@ struct tf_stats {
 	uint64_t unrecoverable;
 	uint64_t transient_failed;
 	/* What this host can do: 1 or 0. */
-	uint64_t can_merge;      /* UFFDIO_MOVE is there, merging is on */
-	uint64_t scan_dirty;     /* written-since tracking is in use */
+	uint64_t can_merge;  /* UFFDIO_MOVE is there, merging is on */
+	uint64_t scan_dirty; /* written-since tracking is in use */
 };
 
 struct tf_guest_stats {
 	size_t size;
-	uint64_t pages_seen;    /* frames that were populated when last seen */
-	uint64_t pages_merged;  /* frames mapped to a stable copy */
+	uint64_t pages_seen;   /* frames that were populated when last seen */
+	uint64_t pages_merged; /* frames mapped to a stable copy */
 	uint64_t zero_pages;
 	uint64_t pages_cow;
 	uint64_t breaks;
 	uint64_t memslots;
-	uint64_t bytes;         /* guest RAM registered */
+	uint64_t bytes; /* guest RAM registered */
 };
 
 #ifdef __cplusplus

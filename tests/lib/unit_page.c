@@ -57,6 +57,8 @@ struct unit_spot unit_spot(struct unit *u, const char *addr)
 	if (s.b) {
 		s.page = tf_region_page_of(r, addr);
 		s.f = &s.b->frames[s.page];
+		s.was = *s.f;
+		s.pending = tf_bit(&s.b->pending, s.page);
 	}
 	pthread_mutex_unlock(&u->e->lock);
 	return s;
@@ -64,9 +66,7 @@ struct unit_spot unit_spot(struct unit *u, const char *addr)
 
 enum tf_frame_state unit_state(struct unit *u, const char *addr)
 {
-	struct unit_spot s = unit_spot(u, addr);
-
-	return s.f ? (enum tf_frame_state)s.f->state : TF_FRAME_NONE;
+	return (enum tf_frame_state)unit_spot(u, addr).was.state;
 }
 
 void unit_assert_fresh(struct unit *u, const char *addr)
@@ -76,11 +76,11 @@ void unit_assert_fresh(struct unit *u, const char *addr)
 	struct tf_frame f;
 
 	assert_non_null(s.f);
-	f = *s.f;
+	f = s.was;
 	f.history = 0;
 	f.flags &= (uint8_t)~TF_FRAME_FOREIGN & 15;
 	assert_memory_equal(&f, &fresh, sizeof(f));
-	assert_true(tf_bit(&s.b->pending, s.page));
+	assert_true(s.pending);
 }
 
 void unit_assert_waits_a_pass(struct unit *u, const char *addr)

@@ -23,6 +23,18 @@
 #include "engine/state.h"
 #include "twinfold/twinfold.h"
 
+/* Sanitizers have mappings and page tables of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNIT_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNIT_SANITIZED 1
+#endif
+#endif
+#ifndef UNIT_SANITIZED
+#define UNIT_SANITIZED 0
+#endif
+
 #define UNIT_RAMS 8
 #define UNIT_LOG_BYTES 16384
 
@@ -52,12 +64,24 @@ struct unit {
 	struct unit_host host;
 };
 
-/* A frame and where its entry is. */
+/* A frame: where its entry is, and what it was when it was looked up. */
 struct unit_spot {
 	struct tf_block *b;
 	unsigned page;
 	struct tf_frame *f;
+	struct tf_frame was;
+	bool pending;
 };
+
+/* Change a call of the seam while the engine's threads may be using it. */
+#define unit_wrap(u, call, by)                                                 \
+	do {                                                                   \
+		if ((u)->e)                                                    \
+			pthread_mutex_lock(&(u)->e->lock);                     \
+		(u)->os.call = (by);                                           \
+		if ((u)->e)                                                    \
+			pthread_mutex_unlock(&(u)->e->lock);                   \
+	} while (0)
 
 void unit_init(struct unit *u);
 void unit_open(struct unit *u);

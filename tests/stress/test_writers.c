@@ -14,35 +14,40 @@
 
 #define WRITERS 3
 #define PAGES 2048 /* of one writer */
-#define WINDOW 32
+#define WINDOW 128
 #define WRITES 40000000ul
 #define PATIENCE 60.0
 
 struct writer {
 	struct worker worker;
+	struct world *world;
 	struct load load;
 	atomic_ulong writes; /* load.writes, for others to see */
 };
 
 /*
- * A writer works in a window of pages for a while and then moves on: what it
- * leaves behind settles and merges, what it comes to is shared. Visits are of
- * many stores or of a single one: the shortest way to meet a fence.
+ * A writer works in a window of pages, at full speed, and moves on when a pass
+ * has ended: what it leaves behind settles and merges, what it comes to is
+ * shared. Visits are of many stores or of a single one: the shortest way to
+ * meet a fence.
  */
 static void write_loop(struct worker *me)
 {
 	struct writer *w = me->arg;
+	unsigned long passes = 0;
 	size_t window = 0;
 
-	for (uint64_t i = 0; !worker_stopped(me); i++) {
+	while (!worker_stopped(me)) {
 		size_t page = window + test_random(&me->rng) % WINDOW;
 		unsigned stores = test_random(&me->rng) % 4 ? 32 : 1;
 
 		load_visit(&w->load, page, stores, &me->rng);
 		atomic_store(&w->writes, w->load.writes);
 		worker_step(me);
-		if (i % (2 * WINDOW) == 0)
-			window = (window + WINDOW) % PAGES;
+		if (passes == atomic_load(&w->world->merger.steps))
+			continue;
+		passes = atomic_load(&w->world->merger.steps);
+		window = (window + WINDOW) % PAGES;
 	}
 }
 
@@ -70,6 +75,7 @@ static uint64_t write_all(struct world *world, uint64_t target, uint64_t breaks)
 	for (unsigned i = 0; i < WRITERS; i++) {
 		load_init(&writer[i].load,
 			  world->ram + i * PAGES * (size_t)TF_PAGE_SIZE, PAGES);
+		writer[i].world = world;
 		watched[i + 1] = &writer[i].worker;
 	}
 	world_merge_start(world);

@@ -16,7 +16,7 @@
 #define PAGES 16u
 #define HALF (PAGES / 2)
 
-static unsigned failing;
+static _Atomic unsigned failing;
 
 static void by_a_write(void **state)
 {
@@ -219,7 +219,7 @@ static void by_a_failed_rehoming(void **state)
 
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
-	u.os.map = map_fails;
+	unit_wrap(&u, map, map_fails);
 	failing = 1;
 	assert_int_equal(rehome_first(&u, ram), -ENOMEM);
 	unit_assert_fresh(&u, ram);
@@ -266,7 +266,7 @@ static void rehoming_without_protection_is_cow(void **state)
 
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
-	u.os.uffd_protect = protect_fails;
+	unit_wrap(&u, uffd_protect, protect_fails);
 	failing = 1;
 	assert_int_equal(rehome_first(&u, ram), 0);
 	failing = 0;
@@ -286,7 +286,7 @@ static void by_the_kernel_when_memory_is_short(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, remap_over, remap_fails);
 	failing = 1;
 	unit_fill(ram, 5);
 	unit_assert_page(ram, 5);
@@ -316,7 +316,7 @@ static void cow_frames_keep_their_slot(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.uffd_protect = protect_fails;
+	unit_wrap(&u, uffd_protect, protect_fails);
 	failing = 1;
 	assert_int_equal(rehome_first(&u, ram), 0);
 	assert_int_equal(unit_state(&u, ram), TF_FRAME_COW);
@@ -337,7 +337,7 @@ static void unmerge_without_memory_says_so(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, remap_over, remap_fails);
 	failing = 1;
 	assert_int_equal(tf_guest_unmerge(g, 0, PAGES * TF_PAGE), -ENOMEM);
 	unit_assert_run(ram, HALF, 1);
@@ -366,7 +366,7 @@ static void no_dup_takes_more_than_its_share(void **state)
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
 	unit_pass(&u);
-	u.os.uffd_protect = protect_fails;
+	unit_wrap(&u, uffd_protect, protect_fails);
 	failing = 1; /* one half of the pair is COW */
 	unit_pass(&u);
 	failing = 0;
@@ -374,9 +374,9 @@ static void no_dup_takes_more_than_its_share(void **state)
 	unit_fill(ram + 2 * TF_PAGE, 1);
 	unit_passes(&u, 2); /* its place is taken */
 	assert_int_equal(unit_stats(&u).pages_sharing, 1);
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, remap_over, remap_fails);
 	failing = 100;
-	u.os.uffd_protect = tf_os_linux.uffd_protect;
+	unit_wrap(&u, uffd_protect, tf_os_linux.uffd_protect);
 	assert_int_equal(tf_guest_unmerge(g, 0, PAGES * TF_PAGE), -ENOMEM);
 	unit_check(&u);
 	failing = 0;
@@ -396,7 +396,7 @@ static void a_break_that_loses_the_mapping_keeps_the_bytes(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.remap_over = remap_unmaps;
+	unit_wrap(&u, remap_over, remap_unmaps);
 	failing = 1;
 	assert_int_equal(tf_guest_unmerge(g, 0, 4 * TF_PAGE), -ENOMEM);
 	unit_check(&u);
@@ -419,7 +419,7 @@ static void removal_without_memory_leaves_cow(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, remap_over, remap_fails);
 	failing = 1000;
 	assert_int_equal(tf_guest_del_memslot(g, 0), 0);
 	failing = 0;

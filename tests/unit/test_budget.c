@@ -108,7 +108,7 @@ static void a_small_limit_lowers_the_budget(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.read_file = read_file;
+	unit_wrap(&u, read_file, read_file);
 	no_files = false;
 	max_map_count = 2000;
 	unit_open(&u);
@@ -129,7 +129,7 @@ static void a_tiny_limit_stops_merging_and_nothing_else(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.read_file = read_file;
+	unit_wrap(&u, read_file, read_file);
 	no_files = false;
 	max_map_count = 100;
 	unit_open(&u);
@@ -148,7 +148,7 @@ static void a_large_limit_is_used(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.read_file = read_file;
+	unit_wrap(&u, read_file, read_file);
 	no_files = false;
 	max_map_count = 1600000;
 	unit_open(&u);
@@ -174,8 +174,8 @@ static void the_limit_is_read_again_after_a_while(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.read_file = read_file;
-	u.os.now_ns = now_ns;
+	unit_wrap(&u, read_file, read_file);
+	unit_wrap(&u, now_ns, now_ns);
 	clock_ns = UINT64_C(1000000000000);
 	no_files = false;
 	max_map_count = 100000;

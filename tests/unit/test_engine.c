@@ -86,7 +86,7 @@ static void assert_useless(enum tf_uffd_kind kind, int err, const char *words)
 	char *ram;
 
 	unit_init(&u);
-	u.os.uffd_open = open_fails;
+	unit_wrap(&u, uffd_open, open_fails);
 	open_kind = kind;
 	open_err = err;
 	unit_open(&u);
@@ -130,7 +130,7 @@ static void want_of_descriptors_is_an_error(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.uffd_open = open_fails;
+	unit_wrap(&u, uffd_open, open_fails);
 	for (int k = 0; k < 2; k++)
 		for (int i = 0; i < 3; i++) {
 			open_kind = kinds[k];
@@ -177,14 +177,14 @@ static void failed_creations_leave_nothing(void **state)
 	(void)state;
 	unit_init(&u);
 	one_err = -EMFILE;
-	u.os.eventfd = no_eventfd;
+	unit_wrap(&u, eventfd, no_eventfd);
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e), -EMFILE);
-	u.os.eventfd = tf_os_linux.eventfd;
-	u.os.pagemap_open = no_pagemap;
+	unit_wrap(&u, eventfd, tf_os_linux.eventfd);
+	unit_wrap(&u, pagemap_open, no_pagemap);
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e), -EMFILE);
-	u.os.pagemap_open = tf_os_linux.pagemap_open;
+	unit_wrap(&u, pagemap_open, tf_os_linux.pagemap_open);
 	one_err = -ENOMEM;
-	u.os.map = no_map;
+	unit_wrap(&u, map, no_map);
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e), -ENOMEM);
 	assert_null(u.e);
 	unit_close(&u);
@@ -204,7 +204,7 @@ static void old_kernels_hash_unless_told_otherwise(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.pagemap_scan = no_scan;
+	unit_wrap(&u, pagemap_scan, no_scan);
 	u.opts.scan_mode = TF_SCAN_DIRTY;
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e),
 			 -EOPNOTSUPP);

@@ -192,11 +192,11 @@ static void a_block_that_cannot_be_armed_is_left(void **state)
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
 	unit_fill(ram + 2 * TF_PAGE, 0);
-	u.os.uffd_register = register_fails;
+	unit_wrap(&u, uffd_register, register_fails);
 	unit_passes(&u, 4);
 	assert_int_equal(unit_stats(&u).pages_shared, 0);
 	assert_int_equal(unit_stats(&u).zero_pages, 0);
-	u.os.uffd_register = tf_os_linux.uffd_register;
+	unit_wrap(&u, uffd_register, tf_os_linux.uffd_register);
 	unit_passes(&u, 2);
 	assert_int_equal(unit_stats(&u).pages_shared, 1);
 	assert_int_equal(unit_stats(&u).zero_pages, 1);
@@ -226,10 +226,10 @@ static void no_staging_no_engine(void **state)
 
 	(void)state;
 	unit_init(&u);
-	u.os.advise = advise_fails;
+	unit_wrap(&u, advise, advise_fails);
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e), -ENOMEM);
 	u.os = tf_os_linux;
-	u.os.map = map_fails;
+	unit_wrap(&u, map, map_fails);
 	assert_int_equal(tf_engine_create_os(&u.opts, &u.os, &u.e), -ENOMEM);
 	assert_null(u.e);
 	unit_close(&u);

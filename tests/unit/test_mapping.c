@@ -101,12 +101,12 @@ static void short_reads_of_pagemap_are_errors(void **state)
 
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
-	u.os.pagemap_read = no_pagemap;
+	unit_wrap(&u, pagemap_read, no_pagemap);
 	pthread_mutex_lock(&u.e->lock);
 	assert_int_equal(tf_find_copied(u.e, ram, 1, copied), -EIO);
 	assert_int_equal(tf_find_copied(u.e, ram, PAGES, copied), -EIO);
 	pthread_mutex_unlock(&u.e->lock);
-	u.os.pagemap_read = tf_os_linux.pagemap_read;
+	unit_wrap(&u, pagemap_read, tf_os_linux.pagemap_read);
 	unit_close(&u);
 }
 
@@ -157,13 +157,13 @@ static void failed_holes_change_nothing(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.map = map_fails;
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, map, map_fails);
+	unit_wrap(&u, remap_over, remap_fails);
 	assert_int_equal(tf_guest_discard(g, 0, TF_PAGE), -ENOMEM);
 	unit_assert_page(ram, 1);
 	unit_check(&u);
-	u.os.remap_over = tf_os_linux.remap_over;
-	u.os.map = tf_os_linux.map;
+	unit_wrap(&u, remap_over, tf_os_linux.remap_over);
+	unit_wrap(&u, map, tf_os_linux.map);
 	assert_int_equal(tf_guest_discard(g, 0, TF_PAGE), 0);
 	unit_assert_page(ram, 0);
 	unit_check(&u);

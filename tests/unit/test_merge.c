@@ -38,8 +38,8 @@ static void runs_become_few_mappings(void **state)
 	unit_merged(&u, PAGES, &ram);
 	for (unsigned i = 1; i < PAGES / 2; i++) {
 		uint32_t a =
-			unit_spot(&u, ram + (i - 1) * TF_PAGE).f->shared.dup;
-		uint32_t b = unit_spot(&u, ram + i * TF_PAGE).f->shared.dup;
+			unit_spot(&u, ram + (i - 1) * TF_PAGE).was.shared.dup;
+		uint32_t b = unit_spot(&u, ram + i * TF_PAGE).was.shared.dup;
 
 		assert_int_equal(tf_dup_get(u.e, b)->slot,
 				 tf_dup_get(u.e, a)->slot + 1);
@@ -258,14 +258,14 @@ static void busy_pages_wait_and_merge_later(void **state)
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
 	unit_pass(&u);
-	u.os.uffd_move = move_is_busy;
+	unit_wrap(&u, uffd_move, move_is_busy);
 	p = unit_pass(&u);
 	assert_int_equal(p.merged, 0);
 	assert_int_equal(p.busy, 2);
 	assert_int_equal(unit_stats(&u).fence_busy, 2);
 	unit_assert_fresh(&u, ram);
 	unit_assert_fresh(&u, ram + TF_PAGE);
-	u.os.uffd_move = tf_os_linux.uffd_move;
+	unit_wrap(&u, uffd_move, tf_os_linux.uffd_move);
 	unit_passes(&u, 2);
 	assert_int_equal(unit_state(&u, ram), TF_FRAME_SHARED);
 	unit_close(&u);

@@ -118,11 +118,11 @@ static void a_pin_that_fails_pins_nothing(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	u.os.remap_over = remap_fails;
+	unit_wrap(&u, remap_over, remap_fails);
 	assert_int_equal(tf_guest_pin(g, 0, TF_PAGE), -ENOMEM);
 	assert_false(tf_pinned_range(g, 0, PAGES * TF_PAGE));
 	unit_assert_page(ram, 1);
-	u.os.remap_over = tf_os_linux.remap_over;
+	unit_wrap(&u, remap_over, tf_os_linux.remap_over);
 	assert_int_equal(tf_guest_pin(g, 0, TF_PAGE), 0);
 	unit_assert_fresh(&u, ram);
 	unit_close(&u);

@@ -170,13 +170,13 @@ static void failed_discards_are_reported(void **state)
 	(void)state;
 	g = unit_simple(&u, PAGES, &ram);
 	unit_fill(ram, 1);
-	u.os.advise = advise_fails;
+	unit_wrap(&u, advise, advise_fails);
 	assert_int_equal(tf_guest_discard(g, 0, TF_PAGE), -ENOMEM);
 	unit_passes(&u, 2);
 	assert_int_equal(tf_guest_discard(g, 0, TF_PAGE), -ENOMEM);
 	assert_int_equal(unit_state(&u, ram), TF_FRAME_CANDIDATE);
 	unit_assert_page(ram, 1);
-	u.os.advise = tf_os_linux.advise;
+	unit_wrap(&u, advise, tf_os_linux.advise);
 	unit_close(&u);
 }
 

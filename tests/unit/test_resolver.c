@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The resolver: writers from several threads, and forked children. */
+/*
+ * The resolver: writers from several threads, and forked children.
+ *
+ * ctest-timeout: 30
+ */
 #include "engine/resolver.h"
 
 #include <errno.h>
@@ -78,9 +82,9 @@ static void assert_forks(struct unit *u, size_t want)
 	size_t n = want + 1;
 
 	for (int i = 0; i < 1000 && n != want; i++) {
-		pthread_mutex_lock(&u->e->lock);
-		n = u->e->nforks;
-		pthread_mutex_unlock(&u->e->lock);
+		pthread_mutex_lock(&u->e->forks.lock);
+		n = u->e->forks.n;
+		pthread_mutex_unlock(&u->e->forks.lock);
 		usleep(1000);
 	}
 	assert_int_equal(n, want);
@@ -126,7 +130,7 @@ static void forked_children_keep_their_bytes(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	if (!u.e->fork_events) {
+	if (!u.e->forks.events) {
 		unit_close(&u);
 		unit_skip("this process may not have fork events");
 	}
@@ -169,7 +173,7 @@ static void many_children_are_followed(void **state)
 
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
-	if (!u.e->fork_events) {
+	if (!u.e->forks.events) {
 		unit_close(&u);
 		unit_skip("this process may not have fork events");
 	}
@@ -254,7 +258,7 @@ static void a_child_may_outlive_the_engine(void **state)
 
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
-	if (!u.e->fork_events) {
+	if (!u.e->forks.events) {
 		unit_close(&u);
 		unit_skip("this process may not have fork events");
 	}

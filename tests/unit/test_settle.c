@@ -98,7 +98,7 @@ static void frames_that_break_soon_wait_longer(void **state)
 	unit_passes(&u, 2);
 	for (unsigned i = 0; i < 4; i++) {
 		unit_fill(ram, 1); /* the same bytes, but a write */
-		assert_int_equal(unit_spot(&u, ram).f->history,
+		assert_int_equal(unit_spot(&u, ram).was.history,
 				 i < 3 ? i + 1 : 3);
 		for (waited[i] = 0;
 		     unit_state(&u, ram) != TF_FRAME_SHARED && waited[i] < 20;
@@ -111,13 +111,13 @@ static void frames_that_break_soon_wait_longer(void **state)
 	assert_int_equal(waited[3], 9);
 	unit_passes(&u, 10);
 	unit_fill(ram, 1); /* this one lasted */
-	assert_int_equal(unit_spot(&u, ram).f->history, 0);
+	assert_int_equal(unit_spot(&u, ram).was.history, 0);
 	unit_close(&u);
 }
 
 static void quiet_blocks_are_skipped_and_broken_ones_are_not(void **state)
 {
-	struct unit_spot s;
+	struct tf_block *b;
 	struct unit u;
 	char *ram;
 
@@ -126,10 +126,14 @@ static void quiet_blocks_are_skipped_and_broken_ones_are_not(void **state)
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
 	unit_passes(&u, 20);
-	s = unit_spot(&u, ram);
-	assert_int_equal(s.b->age, 3);
+	b = unit_spot(&u, ram).b;
+	pthread_mutex_lock(&u.e->lock);
+	assert_int_equal(b->age, 3);
+	pthread_mutex_unlock(&u.e->lock);
 	unit_fill(ram, 2);
-	assert_int_equal(s.b->skip, 0);
+	pthread_mutex_lock(&u.e->lock);
+	assert_int_equal(b->skip, 0);
+	pthread_mutex_unlock(&u.e->lock);
 	unit_close(&u);
 }
 
@@ -240,10 +244,10 @@ static void pages_that_cannot_be_read_are_left(void **state)
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
 	unit_pass(&u);
-	u.os.hash = hash_fails;
+	unit_wrap(&u, hash, hash_fails);
 	assert_int_equal(unit_pass(&u).merged, 0);
 	assert_int_equal(unit_state(&u, ram), TF_FRAME_NEW);
-	u.os.hash = tf_os_linux.hash;
+	unit_wrap(&u, hash, tf_os_linux.hash);
 	assert_int_equal(unit_pass(&u).merged, 2);
 	unit_close(&u);
 }

@@ -117,6 +117,7 @@ static void freed_slots_are_punched(void **state)
 	close_store(&u, s);
 }
 
+/* A child that could not be followed; test_resolver.c has real ones. */
 static void forked_children_put_punching_off(void **state)
 {
 	struct unit u;
@@ -128,14 +129,10 @@ static void forked_children_put_punching_off(void **state)
 	put_bytes(s, slot, 'x');
 	tf_slot_bind(s, slot, 5);
 	tf_slot_free(s, slot);
-	u.e->nforks = 1;
+	u.e->forks.lost = true;
 	tf_store_flush(s);
 	assert_int_equal(tf_slot_bytes(s, slot)[0], 'x');
-	u.e->nforks = 0;
-	u.e->forks_lost = true;
-	tf_store_flush(s);
-	assert_int_equal(tf_slot_bytes(s, slot)[0], 'x');
-	u.e->forks_lost = false;
+	u.e->forks.lost = false;
 	tf_store_flush(s);
 	assert_int_equal(tf_slot_bytes(s, slot)[0], 0);
 	close_store(&u, s);
@@ -230,14 +227,14 @@ static void a_failed_punch_is_tried_again(void **state)
 	uint32_t slot;
 
 	(void)state;
-	u.os.punch = punch_fails;
+	unit_wrap(&u, punch, punch_fails);
 	for (uint32_t i = 0; i < 1000; i++) {
 		assert_int_equal(tf_slot_alloc(s, &slot), 0);
 		tf_slot_bind(s, slot, 1);
 		tf_slot_free(s, slot);
 	}
 	assert_int_equal(s->ndead, 1000);
-	u.os.punch = tf_os_linux.punch;
+	unit_wrap(&u, punch, tf_os_linux.punch);
 	tf_store_flush(s);
 	assert_int_equal(s->ndead, 0);
 	close_store(&u, s);
@@ -271,14 +268,14 @@ static void failures_leave_no_store(void **state)
 	struct tf_store *s = open_store(&u), *other = NULL;
 
 	(void)state;
-	u.os.memfd = memfd_fails;
+	unit_wrap(&u, memfd, memfd_fails);
 	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, -1, &other),
 			 -EMFILE);
-	u.os.memfd = tf_os_linux.memfd;
-	u.os.map = map_fails;
+	unit_wrap(&u, memfd, tf_os_linux.memfd);
+	unit_wrap(&u, map, map_fails);
 	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, -1, &other),
 			 -ENOMEM);
-	u.os.map = tf_os_linux.map;
+	unit_wrap(&u, map, tf_os_linux.map);
 	assert_null(other);
 	close_store(&u, s);
 }

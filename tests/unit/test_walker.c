@@ -169,7 +169,8 @@ static void holes_cost_no_page_tables(void **state)
 	before = unit_status("VmPTE:");
 	assert_int_equal(walk(r), 1);
 	assert_int_equal(walk(r), 0);
-	assert_true(unit_status("VmPTE:") <= before + 16);
+	if (!UNIT_SANITIZED)
+		assert_true(unit_status("VmPTE:") <= before + 16);
 	unit_close(&u);
 }
 
@@ -199,15 +200,15 @@ static void errors_end_the_pass(void **state)
 
 	(void)state;
 	open_region(&u, TF_SCAN_AUTO, TF_BLOCK_BYTES, &ram);
-	u.os.pagemap_scan = scan_fails;
+	unit_wrap(&u, pagemap_scan, scan_fails);
 	assert_int_equal(tf_engine_pass(u.e, &p), -ENOMEM);
 	assert_int_equal(unit_stats(&u).full_scans, 0);
-	u.os.pagemap_scan = tf_os_linux.pagemap_scan;
+	unit_wrap(&u, pagemap_scan, tf_os_linux.pagemap_scan);
 	unit_pass(&u);
 	assert_int_equal(unit_stats(&u).full_scans, 1);
 	unit_close(&u);
 	open_region(&u, TF_SCAN_HASH, TF_BLOCK_BYTES, &ram);
-	u.os.pagemap_read = read_fails;
+	unit_wrap(&u, pagemap_read, read_fails);
 	assert_int_equal(tf_engine_pass(u.e, &p), -EIO);
 	unit_close(&u);
 }

@@ -114,7 +114,7 @@ static void failed_passes_are_said(void **state)
 
 	(void)state;
 	unit_simple(&u, PAGES, &ram);
-	u.os.pagemap_scan = bad_scan;
+	unit_wrap(&u, pagemap_scan, bad_scan);
 	u.e->scan_dirty = true;
 	assert_int_equal(tf_engine_start(u.e), 0);
 	while (!unit_log_has(&u, "a pass ended early") && now_ms() < end)
@@ -126,7 +126,7 @@ static void failed_passes_are_said(void **state)
 
 static struct tf_engine *stop_this;
 
-static uint64_t asked;
+static _Atomic uint64_t asked;
 
 /* The worker is told to stop while it hashes: the pass ends there. */
 static int hash_and_stop(const struct tf_os *os, const void *page,
@@ -148,14 +148,14 @@ static void a_stop_ends_the_pass_between_blocks(void **state)
 	unit_fill_run(ram, 8 * TF_BLOCK_PAGES, 1);
 	stop_this = u.e;
 	asked = 0;
-	u.os.hash = hash_and_stop;
+	unit_wrap(&u, hash, hash_and_stop);
 	assert_int_equal(tf_engine_start(u.e), 0);
-	while (!__atomic_load_n(&asked, __ATOMIC_RELAXED) && now_ms() < end)
+	while (!asked && now_ms() < end)
 		usleep(1000);
 	assert_int_equal(tf_engine_stop(u.e), 0);
 	assert_int_equal(asked, TF_BLOCK_PAGES);
 	assert_int_equal(unit_stats(&u).full_scans, 1);
-	u.os.hash = tf_os_linux.hash;
+	unit_wrap(&u, hash, tf_os_linux.hash);
 	unit_passes(&u, 2); /* nothing was forgotten */
 	assert_int_equal(unit_stats(&u).pages_unshared, 8 * TF_BLOCK_PAGES);
 	unit_close(&u);
