@@ -22,6 +22,7 @@
 #include "engine/chain.h"
 #include "engine/forks.h"
 #include "engine/mapping.h"
+#include "engine/nodes.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 
@@ -158,16 +159,22 @@ static bool needs_slot(const struct tf_leg *l)
 	return !l->err && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW);
 }
 
-/* Slots in the order of addresses: neighbours become neighbours. */
+/* Slots in the order of addresses: neighbours become neighbours. A moved page
+ * is still on its node. */
 static void alloc_slots(struct tf_batch *b)
 {
+	const struct tf_engine *e = b->engine;
+
 	for (unsigned i = 0; i < b->n; i++) {
 		struct tf_leg *l = b->sorted[i];
+		struct tf_store *s = l->block->region->store;
 		int err;
 
 		if (!needs_slot(l))
 			continue;
-		err = tf_slot_alloc(l->block->region->store, &l->slot);
+		tf_store_use_node(
+			s, tf_node_of(e, tf_stage(e->staging, l->stage)));
+		err = tf_slot_alloc(s, &l->slot);
 		if (err)
 			fail_leg(l, err);
 		l->slotted = !err;

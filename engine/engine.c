@@ -12,6 +12,7 @@
 #include "engine/chain.h"
 #include "engine/fence.h"
 #include "engine/forks.h"
+#include "engine/nodes.h"
 #include "engine/opts.h"
 #include "engine/pass.h"
 #include "engine/resolver.h"
@@ -62,6 +63,10 @@ static int opts_take(struct tf_engine *e, const struct tf_engine_opts *given)
 		return bad_opt(&e->log, "max_page_sharing", "2 to 4096");
 	if (o->min_copies > 2)
 		return bad_opt(&e->log, "min_copies", "1 or 2");
+	if (o->min_copies > 1)
+		tf_log(&e->log, TF_LOG_WARNING,
+		       "min_copies has no effect: second copies are not kept "
+		       "yet");
 	if ((unsigned)o->scan_mode > TF_SCAN_HASH)
 		return bad_opt(&e->log, "scan_mode", "a TF_SCAN_ value");
 	if ((unsigned)o->unrecoverable_policy > TF_POLICY_ABORT)
@@ -121,6 +126,7 @@ static int open_kernel(struct tf_engine *e)
 		return 0;
 	}
 	e->can_merge = true;
+	tf_nodes_init(e);
 	err = choose_scan(e);
 	if (!err)
 		err = tf_fence_init(e);

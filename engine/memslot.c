@@ -131,8 +131,7 @@ static int region_attach(struct tf_guest *g, struct tf_region *r)
 
 	if (!err)
 		err = tf_store_get(e, g->domain ? g->domain : "",
-				   g->domain ? NULL : g, &r->attrs, -1,
-				   &r->store);
+				   g->domain ? NULL : g, &r->attrs, &r->store);
 	if (!err)
 		err = tf_frames_init(r);
 	if (!err)

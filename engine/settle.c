@@ -15,6 +15,7 @@
 #include "engine/hash.h"
 #include "engine/mapping.h"
 #include "engine/merge.h"
+#include "engine/nodes.h"
 #include "engine/state.h"
 #include "engine/store.h"
 
@@ -78,10 +79,13 @@ static void hash_pages(struct visit *v)
 	const struct tf_os *os = r->engine->os;
 
 	tf_bits_for_each(i, &v->look) {
+		char *addr = tf_frame_addr(v->b, i);
+
 		v->batch->pass->pages_hashed++;
-		if (os->hash(os, tf_frame_addr(v->b, i), r->store->secret,
-			     &v->hash[i]))
+		if (os->hash(os, addr, r->store->secret, &v->hash[i]))
 			tf_bit_clear(&v->look, i);
+		else if (v->hash[i] != r->store->zero_hash)
+			v->hash[i] = tf_node_hash(r->engine, addr, v->hash[i]);
 	}
 }
 

@@ -89,7 +89,8 @@ struct tf_engine {
 	int pagemap;
 	bool can_merge;
 	bool scan_dirty;
-	char *staging; /* TF_STAGE_PAGES pages, nobody else's */
+	bool split_nodes; /* NUMA nodes do not share */
+	char *staging;    /* TF_STAGE_PAGES pages, nobody else's */
 	const char *zero_page;
 
 	pthread_mutex_t pass_lock;

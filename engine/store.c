@@ -9,6 +9,7 @@
 #include "engine/store.h"
 
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,11 +24,9 @@
 #define DEAD_BATCH 256u
 
 static bool store_matches(const struct tf_store *s, const char *domain,
-			  const void *owner, const struct tf_attrs *attrs,
-			  int node)
+			  const void *owner, const struct tf_attrs *attrs)
 {
-	return s->owner == owner && s->node == node &&
-	       strcmp(s->domain, domain) == 0 &&
+	return s->owner == owner && strcmp(s->domain, domain) == 0 &&
 	       tf_attrs_same_policy(&s->attrs, attrs);
 }
 
@@ -55,6 +54,8 @@ static int store_map(struct tf_store *s)
 		return (int)map;
 	s->map = (const char *)map;
 	s->window = s->nwindows;
+	for (unsigned i = 0; i < TF_NODES; i++)
+		s->others[i] = s->nwindows;
 	return 0;
 }
 
@@ -117,13 +118,13 @@ static void store_free(struct tf_store *s)
 }
 
 int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
-		 const struct tf_attrs *attrs, int node, struct tf_store **ret)
+		 const struct tf_attrs *attrs, struct tf_store **ret)
 {
 	struct tf_store *s;
 	int err;
 
 	tf_list_for_each(s, &e->stores, link) {
-		if (store_matches(s, domain, owner, attrs, node)) {
+		if (store_matches(s, domain, owner, attrs)) {
 			s->regions++;
 			*ret = s;
 			return 0;
@@ -137,7 +138,6 @@ int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
 	s->owner = owner;
 	s->domain = strdup(domain);
 	s->attrs = *attrs;
-	s->node = node;
 	s->regions = 1;
 	err = store_open(s);
 	if (err) {
@@ -157,6 +157,17 @@ void tf_store_put(struct tf_store *s)
 	store_free(s);
 }
 
+/* Where nodes do not share, a window's pages lie on one of them. */
+static void window_bind(const struct tf_store *s, uint32_t w)
+{
+	const struct tf_os *os = s->engine->os;
+	unsigned long nodes = 1ul << s->node;
+
+	if (s->engine->split_nodes)
+		os->bind(os, (void *)(s->map + w * WINDOW_BYTES), WINDOW_BYTES,
+			 MPOL_PREFERRED, &nodes, 8 * sizeof(nodes) + 1);
+}
+
 /* Begin the lowest window that nothing maps. */
 static int window_open(struct tf_store *s)
 {
@@ -169,11 +180,21 @@ static int window_open(struct tf_store *s)
 		if (!win->dup_of)
 			return -ENOMEM;
 		s->window = w;
+		window_bind(s, w);
 		if (w >= s->opened)
 			s->opened = w + 1;
 		return 0;
 	}
 	return -ENOSPC;
+}
+
+void tf_store_use_node(struct tf_store *s, unsigned node)
+{
+	if (node == s->node)
+		return;
+	s->others[s->node] = s->window;
+	s->window = s->others[node];
+	s->node = node;
 }
 
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret)
@@ -244,6 +265,9 @@ static void window_retire(struct tf_store *s, uint32_t w)
 	*win = (struct tf_window){ 0 };
 	if (s->window == w)
 		s->window = s->nwindows;
+	for (unsigned i = 0; i < TF_NODES; i++)
+		if (s->others[i] == w)
+			s->others[i] = s->nwindows;
 }
 
 static int cmp_slot(const void *a, const void *b)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The stable store: immutable copies of page contents in one sparse memfd.
- * There is one store for each trust domain, memory policy and (where pages of
- * different nodes must not share) NUMA node.
+ * There is one store for each trust domain and memory policy.
  *
  * Offsets are handed out in rising order, so that pages promoted one after
  * the other lie side by side and their mappings join. A slot that died is
@@ -18,6 +17,7 @@
 
 #include "engine/attrs.h"
 #include "engine/base/list.h"
+#include "engine/nodes.h"
 #include "engine/os.h"
 
 struct tf_engine;
@@ -47,15 +47,16 @@ struct tf_store {
 	char *domain;      /* its trust domain; two guests' own never match */
 	const void *owner; /* the one guest of an unnamed domain, or NULL */
 	struct tf_attrs attrs; /* for the policy */
-	int node;              /* pages of this node only, or -1 */
 
 	int fd;
 	const char *map; /* all of it, read-only */
 	struct tf_window *windows;
 	uint32_t nwindows; /* that are mapped, at most TF_STORE_WINDOWS */
 	uint32_t window;   /* the one that slots come from, or nwindows: none */
-	uint32_t opened;   /* windows below were used at some time */
-	uint32_t *dead;    /* slots to be punched */
+	unsigned node;     /* `window` is for pages of this one */
+	uint32_t others[TF_NODES]; /* the same for the other nodes */
+	uint32_t opened;           /* windows below were used at some time */
+	uint32_t *dead;            /* slots to be punched */
 	uint32_t ndead, cap_dead;
 
 	uint8_t secret[TF_SECRET_BYTES];
@@ -70,8 +71,11 @@ struct tf_store {
  * `owner` names the guest if the domain is its own. -ENOMEM, -EMFILE ...
  */
 int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
-		 const struct tf_attrs *attrs, int node, struct tf_store **ret);
+		 const struct tf_attrs *attrs, struct tf_store **ret);
 void tf_store_put(struct tf_store *s);
+
+/* New slots are for pages of this node, from here on. */
+void tf_store_use_node(struct tf_store *s, unsigned node);
 
 /* A new slot, next to the last one where possible. -ENOSPC, -ENOMEM. */
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret);

@@ -9,12 +9,11 @@
 #include "lib/unit_world.h"
 
 static struct tf_store *get(struct unit *u, const char *domain,
-			    const void *owner, const struct tf_attrs *attrs,
-			    int node)
+			    const void *owner, const struct tf_attrs *attrs)
 {
 	struct tf_store *s = NULL;
 
-	assert_int_equal(tf_store_get(u->e, domain, owner, attrs, node, &s), 0);
+	assert_int_equal(tf_store_get(u->e, domain, owner, attrs, &s), 0);
 	return s;
 }
 
@@ -26,7 +25,7 @@ static struct tf_store *open_store(struct unit *u)
 	unit_init(u);
 	unit_open(u);
 	pthread_mutex_lock(&u->e->lock);
-	s = get(u, "d", NULL, &plain, -1);
+	s = get(u, "d", NULL, &plain);
 	return s;
 }
 
@@ -37,27 +36,26 @@ static void close_store(struct unit *u, struct tf_store *s)
 	unit_close(u);
 }
 
-static void one_store_for_each_domain_policy_and_node(void **state)
+static void one_store_for_each_domain_and_policy(void **state)
 {
 	const struct tf_attrs plain = { 0 };
 	const struct tf_attrs bound = { .policy = MPOL_BIND, .nodes = { 1 } };
-	struct tf_store *s[6];
+	struct tf_store *s[5];
 	struct unit u;
 
 	(void)state;
 	s[0] = open_store(&u);
-	assert_ptr_equal(get(&u, "d", NULL, &plain, -1), s[0]);
+	assert_ptr_equal(get(&u, "d", NULL, &plain), s[0]);
 	tf_store_put(s[0]);
-	s[1] = get(&u, "e", NULL, &plain, -1);
-	s[2] = get(&u, "", &s[0], &plain, -1);
-	s[3] = get(&u, "", &s[1], &plain, -1);
-	s[4] = get(&u, "d", NULL, &plain, 0);
-	s[5] = get(&u, "d", NULL, &bound, -1);
-	for (int i = 0; i < 6; i++)
+	s[1] = get(&u, "e", NULL, &plain);
+	s[2] = get(&u, "", &s[0], &plain);
+	s[3] = get(&u, "", &s[1], &plain);
+	s[4] = get(&u, "d", NULL, &bound);
+	for (int i = 0; i < 5; i++)
 		for (int j = 0; j < i; j++)
 			assert_ptr_not_equal(s[i], s[j]);
 	assert_memory_not_equal(s[0]->secret, s[1]->secret, TF_SECRET_BYTES);
-	for (int i = 1; i < 6; i++)
+	for (int i = 1; i < 5; i++)
 		tf_store_put(s[i]);
 	close_store(&u, s[0]);
 }
@@ -227,14 +225,14 @@ static void a_failed_punch_is_tried_again(void **state)
 	uint32_t slot;
 
 	(void)state;
-	unit_wrap(&u, punch, punch_fails);
+	u.os.punch = punch_fails;
 	for (uint32_t i = 0; i < 1000; i++) {
 		assert_int_equal(tf_slot_alloc(s, &slot), 0);
 		tf_slot_bind(s, slot, 1);
 		tf_slot_free(s, slot);
 	}
 	assert_int_equal(s->ndead, 1000);
-	unit_wrap(&u, punch, tf_os_linux.punch);
+	u.os.punch = tf_os_linux.punch;
 	tf_store_flush(s);
 	assert_int_equal(s->ndead, 0);
 	close_store(&u, s);
@@ -268,14 +266,12 @@ static void failures_leave_no_store(void **state)
 	struct tf_store *s = open_store(&u), *other = NULL;
 
 	(void)state;
-	unit_wrap(&u, memfd, memfd_fails);
-	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, -1, &other),
-			 -EMFILE);
-	unit_wrap(&u, memfd, tf_os_linux.memfd);
-	unit_wrap(&u, map, map_fails);
-	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, -1, &other),
-			 -ENOMEM);
-	unit_wrap(&u, map, tf_os_linux.map);
+	u.os.memfd = memfd_fails;
+	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, &other), -EMFILE);
+	u.os.memfd = tf_os_linux.memfd;
+	u.os.map = map_fails;
+	assert_int_equal(tf_store_get(u.e, "x", NULL, &plain, &other), -ENOMEM);
+	u.os.map = tf_os_linux.map;
 	assert_null(other);
 	close_store(&u, s);
 }
@@ -283,7 +279,7 @@ static void failures_leave_no_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_store_for_each_domain_policy_and_node),
+		cmocka_unit_test(one_store_for_each_domain_and_policy),
 		cmocka_unit_test(slots_rise_and_know_their_dup),
 		cmocka_unit_test(freed_slots_are_punched),
 		cmocka_unit_test(forked_children_put_punching_off),
