@@ -137,7 +137,7 @@ static bool is_through(const struct demo_guest *g, enum tf_work_phase phase)
 {
 	const struct tf_work_report *r = &g->report;
 
-	if (r->phase != phase || !r->ready)
+	if (r->phase != phase || !r->ready || phase >= TF_WORK_PHASES)
 		return false;
 	return phase < TF_WORK_RUN || r->rounds[phase] >= DEMO_ROUNDS;
 }

@@ -222,6 +222,18 @@ void tf_slot_bind(struct tf_store *s, uint32_t slot, uint32_t dup)
 			 __ATOMIC_RELEASE);
 }
 
+static int dead_grow(struct tf_store *s)
+{
+	uint32_t cap = s->cap_dead + DEAD_BATCH;
+	uint32_t *more = realloc(s->dead, cap * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	s->dead = more;
+	s->cap_dead = cap;
+	return 0;
+}
+
 void tf_slot_free(struct tf_store *s, uint32_t slot)
 {
 	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
@@ -229,16 +241,9 @@ void tf_slot_free(struct tf_store *s, uint32_t slot)
 	w->dup_of[slot & (TF_WINDOW_SLOTS - 1)] = 0;
 	if (s->ndead == s->cap_dead)
 		tf_store_flush(s);
-	if (s->ndead == s->cap_dead) {
-		uint32_t *more =
-			realloc(s->dead, 2 * s->cap_dead * sizeof(*s->dead));
-
-		/* Out of memory: the slot stays as it is for ever. */
-		if (!more)
-			return;
-		s->dead = more;
-		s->cap_dead *= 2;
-	}
+	/* Out of memory: the slot stays as it is for ever. */
+	if (s->ndead == s->cap_dead && dead_grow(s))
+		return;
 	s->dead[s->ndead++] = slot;
 }
 

@@ -37,20 +37,21 @@ static char *theirs_make(const uint8_t *data, size_t len, size_t *size)
 static void copy_in(const char *theirs, size_t size)
 {
 	struct tf_engine_opts o, was;
+	const char *bytes = (const char *)&o, *before = (const char *)&was;
 	int err;
 
 	tf_engine_opts_init(&was);
-	o = was;
+	memcpy(&o, &was, sizeof(o));
 	err = tf_opts_copy(&o, sizeof(o), theirs);
 	require(err == 0 || err == -EINVAL);
 	require(o.size == sizeof(o));
 	if (err)
-		require(memcmp(&o, &was, sizeof(o)) == 0);
+		require(memcmp(bytes, before, sizeof(o)) == 0);
 	else
 		require(size >= sizeof(size_t) && size <= 4096);
 	if (!err && size < sizeof(o))
-		require(memcmp((char *)&o + size, (char *)&was + size,
-			       sizeof(o) - size) == 0);
+		require(memcmp(bytes + size, before + size, sizeof(o) - size) ==
+			0);
 }
 
 static void copy_out(char *theirs, size_t size)

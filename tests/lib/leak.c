@@ -6,6 +6,7 @@
 #include "lib/leak.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +43,25 @@ static void count_maps(struct leak *ret, bool print)
 	fclose(f);
 }
 
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+/* A sanitizer's own thread comes with the first thread of the program. */
+static void wake_runtime(void)
+{
+	static bool awake;
+	pthread_t t;
+
+	if (!awake && !pthread_create(&t, NULL, nothing, NULL))
+		pthread_join(t, NULL);
+	awake = true;
+}
+
 void leak_take(struct leak *ret)
 {
+	wake_runtime();
 	*ret = (struct leak){
 		.fds = count_entries("/proc/self/fd"),
 		.threads = count_entries("/proc/self/task"),

@@ -6,6 +6,7 @@
 #include "engine/walker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/mman.h>
 
 #include "lib/unit_world.h"
@@ -158,6 +159,8 @@ static void scattered_pages_are_all_found(void **state)
 
 static void holes_cost_no_page_tables(void **state)
 {
+	/* KiB; sanitizers have page tables of their own. */
+	const unsigned long room = UNIT_SANITIZED ? ULONG_MAX / 2 : 16;
 	unsigned long before;
 	struct tf_region *r;
 	struct unit u;
@@ -169,8 +172,7 @@ static void holes_cost_no_page_tables(void **state)
 	before = unit_status("VmPTE:");
 	assert_int_equal(walk(r), 1);
 	assert_int_equal(walk(r), 0);
-	if (!UNIT_SANITIZED)
-		assert_true(unit_status("VmPTE:") <= before + 16);
+	assert_true(unit_status("VmPTE:") <= before + room);
 	unit_close(&u);
 }
 
