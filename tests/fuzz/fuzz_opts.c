@@ -36,21 +36,23 @@ static char *theirs_make(const uint8_t *data, size_t len, size_t *size)
 
 static void copy_in(const char *theirs, size_t size)
 {
-	struct tf_engine_opts o, was;
-	const char *bytes = (const char *)&o, *before = (const char *)&was;
+	struct tf_engine_opts o;
+	char before[sizeof(o)], after[sizeof(o)];
 	int err;
 
-	tf_engine_opts_init(&was);
-	memcpy(&o, &was, sizeof(o));
+	memset(&o, 0, sizeof(o));
+	tf_engine_opts_init(&o);
+	memcpy(before, &o, sizeof(o));
 	err = tf_opts_copy(&o, sizeof(o), theirs);
+	memcpy(after, &o, sizeof(o));
 	require(err == 0 || err == -EINVAL);
 	require(o.size == sizeof(o));
 	if (err)
-		require(memcmp(bytes, before, sizeof(o)) == 0);
+		require(memcmp(after, before, sizeof(o)) == 0);
 	else
 		require(size >= sizeof(size_t) && size <= 4096);
 	if (!err && size < sizeof(o))
-		require(memcmp(bytes + size, before + size, sizeof(o) - size) ==
+		require(memcmp(after + size, before + size, sizeof(o) - size) ==
 			0);
 }
 
