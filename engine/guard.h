@@ -2,7 +2,9 @@
 /*
  * A guarded read: if a memory error hits [lo, hi) while the guard is armed,
  * the read ends with -EHWPOISON instead of a dead process. One guard a
- * thread; guards do not nest. The SIGBUS handler asks tf_guard_catch() first.
+ * thread; guards do not nest. A SIGBUS handler is to ask tf_guard_catch()
+ * first. The library installs none yet, so without one of the embedder's a
+ * memory error ends the process, as it would without an engine.
  */
 #ifndef TF_ENGINE_GUARD_H
 #define TF_ENGINE_GUARD_H

@@ -70,9 +70,10 @@ struct tf_engine_opts {
 	 * vm.max_map_count leaves, less a reserve for healing. */
 	size_t vma_budget;
 	/* Stable copies kept of a content with many sharers, 1 or 2.
-	 * Default 1. */
+	 * Default 1. 2 is accepted and has no effect yet (logged). */
 	unsigned min_copies;
 	enum tf_scan_mode scan_mode;
+	/* Checked and kept; memory errors are not handled yet. */
 	enum tf_policy unrecoverable_policy;
 	/* Called for every log line, or NULL. See twinfold/log.h. */
 	tf_log_fn *log;
@@ -88,7 +89,7 @@ struct tf_guest_opts {
 	const char *trust_domain;
 	/* Nonzero: every device I/O into guest RAM is bracketed by
 	 * tf_guest_pin() and tf_guest_unpin(). */
-	int io_declared;
+	int io_declared; /* recorded; merging does not depend on it yet */
 };
 
 /* What one pass did. Counts are pages (TF_PAGE_SIZE). */
