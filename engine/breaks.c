@@ -241,12 +241,15 @@ static int discard_run(struct tf_block *b, unsigned from, unsigned to)
 		e->os->uffd_wake(e->os, e->uffd_merged, addr, len);
 	for (unsigned i = from; i < to; i++)
 		tf_book_hole(b, i);
+	/* Only now: where a page is still merged but not present, ZEROPAGE
+	 * would put zeros in its place. */
+	if (b->armed)
+		tf_plug_holes(e, addr, addr + len);
 	return 0;
 }
 
 int tf_discard_range(struct tf_block *b, unsigned from, unsigned to)
 {
-	struct tf_engine *e = b->region->engine;
 	int first = 0;
 
 	for (unsigned i = from, j; i < to; i = j) {
@@ -259,9 +262,6 @@ int tf_discard_range(struct tf_block *b, unsigned from, unsigned to)
 		if (err && !first)
 			first = err;
 	}
-	if (b->armed)
-		tf_plug_holes(e, tf_frame_addr(b, from),
-			      tf_frame_addr(b, from) + (to - from) * TF_PAGE);
 	tf_count_vmas(b);
 	return first;
 }

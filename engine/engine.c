@@ -12,6 +12,7 @@
 #include "engine/chain.h"
 #include "engine/fence.h"
 #include "engine/forks.h"
+#include "engine/marker.h"
 #include "engine/nodes.h"
 #include "engine/opts.h"
 #include "engine/pass.h"
@@ -127,6 +128,7 @@ static int open_kernel(struct tf_engine *e)
 	}
 	e->can_merge = true;
 	tf_nodes_init(e);
+	tf_marker_learn(e);
 	err = choose_scan(e);
 	if (!err)
 		err = tf_fence_init(e);

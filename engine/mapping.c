@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "engine/chain.h"
+#include "engine/marker.h"
 #include "engine/state.h"
 
 /* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
@@ -18,10 +19,11 @@ bool tf_protect(const struct tf_engine *e, char *addr, unsigned n)
 {
 	const struct tf_os *os = e->os;
 
-	return !os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
-				  TF_REG_WP) &&
-	       !os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true) &&
-	       !os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
+	if (os->uffd_register(os, e->uffd_merged, addr, n * TF_PAGE,
+			      TF_REG_WP) ||
+	    os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true))
+		return false;
+	return e->marker || !os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
 }
 
 int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
@@ -42,9 +44,11 @@ int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,
 }
 
 /* A page that is there and is not the file's is the kernel's copy. One that
- * is not there, after all were touched, may be one that was swapped out. */
-static bool is_copy(uint64_t entry)
+ * is not there and carries no marker may be one that was swapped out. */
+static bool is_copy(const struct tf_engine *e, uint64_t entry)
 {
+	if (tf_marker_is(e, entry))
+		return false;
 	return !(entry & TF_PM_PRESENT) || !(entry & TF_PM_FILE);
 }
 
@@ -57,7 +61,7 @@ int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 	if (got < (long)n)
 		return got < 0 ? (int)got : -EIO;
 	for (unsigned i = 0; i < n; i++)
-		copied[i] = is_copy(entries[i]);
+		copied[i] = is_copy(e, entries[i]);
 	return 0;
 }
 

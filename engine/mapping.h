@@ -12,9 +12,8 @@
 
 /*
  * Map `n` adjacent slots over [addr, addr + n pages), write-protected in the
- * merged context, every page present: that spares the guest a fault, and lets
- * tf_find_copied() tell an untouched page from a copy that was swapped out. Whoever could write there is either shut out by the fence
- * or waits in a write-protection fault. Waiters are not woken.
+ * merged context. Whoever could write there is either shut out by the fence or
+ * waits in a write-protection fault. Waiters are not woken.
  *
  * 0: mapped; *protected_ret says whether the protection stands. If it does
  *    not, the kernel copies on write by itself: safe, but not to be merged
@@ -34,8 +33,9 @@ int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 		   bool *copied);
 
 /*
- * Write-protect merged pages in the merged context, and map every page, so
- * that tf_find_copied() can tell. False: the protection does not stand.
+ * Write-protect merged pages in the merged context. Every page is touched,
+ * unless tf_find_copied() can tell an untouched one from a copy that was
+ * swapped out (marker.h). False: the protection does not stand.
  */
 bool tf_protect(const struct tf_engine *e, char *addr, unsigned n);
 

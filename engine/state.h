@@ -87,6 +87,7 @@ struct tf_engine {
 	int uffd_guest; /* -1: this kernel cannot merge */
 	int uffd_merged;
 	int pagemap;
+	uint64_t marker; /* of untouched protected pages, or 0 (marker.h) */
 	bool can_merge;
 	bool scan_dirty;
 	bool split_nodes; /* NUMA nodes do not share */

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include "lib/threads.h"
 
@@ -43,19 +45,33 @@ static void count_maps(struct leak *ret, bool print)
 	fclose(f);
 }
 
-static void *nothing(void *arg)
+static void *tell_tid(void *arg)
 {
-	return arg;
+	*(pid_t *)arg = gettid();
+	return NULL;
+}
+
+/* A joined thread leaves the task list a moment later. */
+static void wait_gone(pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)tid);
+	while (access(path, F_OK) == 0)
+		test_nap(0.001);
 }
 
 /* A sanitizer's own thread comes with the first thread of the program. */
 static void wake_runtime(void)
 {
 	static bool awake;
+	pid_t tid = 0;
 	pthread_t t;
 
-	if (!awake && !pthread_create(&t, NULL, nothing, NULL))
-		pthread_join(t, NULL);
+	if (awake || pthread_create(&t, NULL, tell_tid, &tid))
+		return;
+	pthread_join(t, NULL);
+	wait_gone(tid);
 	awake = true;
 }
 
@@ -81,7 +97,6 @@ void leak_check(const struct leak *before)
 	struct leak now;
 
 	leak_take(&now);
-	/* A joined thread leaves the task list a moment later. */
 	for (int i = 0; i < 100 && now.threads > before->threads; i++) {
 		test_nap(0.01);
 		leak_take(&now);
