@@ -374,7 +374,8 @@ static void put_back(struct tf_batch *b)
 			if (!b->sorted[j]->moved || b->sorted[j]->mapped ||
 			    !adjacent(b->sorted[j - 1], b->sorted[j]))
 				break;
-		tf_fence_put_back(l->block->region, l->addr, j - i, l->stage);
+		tf_fence_put_back(l->block->region, b->engine->uffd_guest,
+				  l->addr, j - i, l->stage);
 	}
 }
 

@@ -12,6 +12,9 @@
 #include "engine/mapping.h"
 #include "engine/state.h"
 
+/* Passes after which a block that broke may have cooled. */
+#define GATHER_AFTER 4u
+
 static void zero_enter(struct tf_block *b, unsigned page)
 {
 	struct tf_frame *f = &b->frames[page];
@@ -70,8 +73,11 @@ void tf_book_private(struct tf_block *b, unsigned page, bool foreign)
 {
 	tf_book_leave(b, page);
 	tf_frame_reset(b, page);
-	if (foreign)
-		b->frames[page].flags |= TF_FRAME_FOREIGN;
+	if (!foreign)
+		return;
+	b->frames[page].flags |= TF_FRAME_FOREIGN;
+	b->foreign = true;
+	b->gather_at = b->region->engine->pass_no + GATHER_AFTER;
 }
 
 void tf_book_hole(struct tf_block *b, unsigned page)

@@ -126,11 +126,70 @@ static void break_by_kernel(struct tf_block *b, unsigned page)
 	tf_count_vmas(b);
 }
 
+/* A sequential writer may leave out this many pages. */
+#define STREAM_GAP 8u
+
+/* Is `at`, a page of `b` or behind it, where its stream is expected next? */
+static bool continues(const struct tf_block *b, unsigned at)
+{
+	return b && b->stream && at >= b->stream_next &&
+	       at < b->stream_next + STREAM_GAP;
+}
+
+/* How many pages from `page` on are about to be written: twice as many as
+ * last time where a stream goes on, else this one. */
+static unsigned stream_of(const struct tf_block *b, unsigned page)
+{
+	const struct tf_block *last = b;
+	unsigned at = page;
+
+	if (!continues(b, page) && page < STREAM_GAP && b->no) {
+		last = tf_block_find(b->region, b->no - 1);
+		at = page + TF_BLOCK_PAGES;
+	}
+	if (!continues(last, at))
+		return 1;
+	return 2u * last->stream < RUN_PAGES ? 2u * last->stream : RUN_PAGES;
+}
+
+static unsigned shared_until(const struct tf_block *b, unsigned from,
+			     unsigned to)
+{
+	while (from < to && b->frames[from].state == TF_FRAME_SHARED)
+		from++;
+	return from;
+}
+
+/* Break what is shared in pages [from, to) ahead of its writer, who
+ * still sleeps. Best effort. */
+static void break_ahead(struct tf_block *b, unsigned from, unsigned to)
+{
+	while (from < to) {
+		unsigned end = shared_until(b, from, to);
+
+		if (end > from && tf_break(b, from, end - from))
+			return;
+		b->region->engine->n.breaks_ahead += end - from;
+		from = end + 1;
+	}
+}
+
 void tf_break_fault(struct tf_block *b, unsigned page)
 {
+	unsigned run = stream_of(b, page), end = page + run, to;
+
+	if (end > TF_BLOCK_PAGES)
+		end = TF_BLOCK_PAGES;
 	remember_break(b, page);
-	if (tf_break(b, page, 1))
+	to = shared_until(b, page, end);
+	break_ahead(b, to, end);
+	if (!tf_break(b, page, to - page))
+		b->region->engine->n.breaks_ahead += to - page - 1;
+	else if (to == page + 1 || b->frames[page].state != TF_FRAME_SHARED ||
+		 tf_break(b, page, 1))
 		break_by_kernel(b, page);
+	b->stream = (uint8_t)run;
+	b->stream_next = (uint16_t)end;
 }
 
 /*

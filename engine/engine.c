@@ -132,7 +132,9 @@ static int open_kernel(struct tf_engine *e)
 	err = choose_scan(e);
 	if (!err)
 		err = tf_fence_init(e);
-	return err ? err : tf_forks_init(e);
+	if (!err)
+		err = tf_forks_init(e);
+	return err ? err : tf_gather_init(e);
 }
 
 static int map_zero_page(struct tf_engine *e)
@@ -186,6 +188,7 @@ int tf_engine_create_os(const struct tf_engine_opts *opts,
 	e->uffd_guest = e->uffd_merged = e->pagemap = -1;
 	e->worker.wake = e->resolver.quit = -1;
 	e->forks.uffd = e->forks.quit = -1;
+	e->gather.uffd = e->gather.quit = -1;
 	tf_list_init(&e->guests);
 	tf_list_init(&e->stores);
 	pthread_mutex_init(&e->lock, NULL);
@@ -231,6 +234,7 @@ void tf_engine_destroy(struct tf_engine *e)
 	close_fd(e, e->uffd_merged);
 	close_fd(e, e->uffd_guest);
 	tf_forks_fini(e);
+	tf_gather_fini(e);
 	tf_fence_fini(e);
 	close_fd(e, e->pagemap);
 	close_fd(e, e->worker.wake);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "engine/mapping.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 
@@ -161,11 +162,10 @@ static bool is_there(const struct tf_engine *e, const char *addr)
  * report EEXIST: so ask the page tables where the page is. Taking such an
  * error at its word would leave the page in staging, to be swept.
  */
-static long move_pages(const struct tf_engine *e, char *to, char *from,
-		       unsigned n)
+static long move_pages(const struct tf_engine *e, int uffd, char *to,
+		       char *from, unsigned n)
 {
-	long moved =
-		e->os->uffd_move(e->os, e->uffd_guest, to, from, n * TF_PAGE);
+	long moved = e->os->uffd_move(e->os, uffd, to, from, n * TF_PAGE);
 
 	if (moved > 0)
 		return moved / (long)TF_PAGE;
@@ -176,7 +176,8 @@ static long move_pages(const struct tf_engine *e, char *to, char *from,
 
 long tf_fence_close(struct tf_engine *e, char *addr, unsigned n, unsigned stage)
 {
-	return move_pages(e, tf_stage(e->staging, stage), addr, n);
+	return move_pages(e, e->uffd_guest, tf_stage(e->staging, stage), addr,
+			  n);
 }
 
 /* For a page that would not go back by itself: its bytes will. NULL and the
@@ -195,7 +196,7 @@ static char *copy_staged(struct tf_region *r, const char *staged, int *err)
 #define PUT_TRIES 64
 
 /* One page, by every means. False: it ended as poison. */
-static bool put_page(struct tf_region *r, char *addr, unsigned stage)
+static bool put_page(struct tf_region *r, int uffd, char *addr, unsigned stage)
 {
 	struct tf_engine *e = r->engine;
 	const struct tf_os *os = e->os;
@@ -203,14 +204,19 @@ static bool put_page(struct tf_region *r, char *addr, unsigned stage)
 	int err = 0;
 
 	for (int i = 0; i < PUT_TRIES && err != -EHWPOISON; i++) {
-		if (move_pages(e, addr, staged, 1) == 1)
+		if (move_pages(e, uffd, addr, staged, 1) == 1)
 			return true;
 		if (!spare)
 			spare = copy_staged(r, staged, &err);
 		if (spare && !tf_spare_place(r, spare, 1, addr))
 			return true;
 	}
-	os->uffd_poison(os, e->uffd_guest, addr, TF_PAGE);
+	/* The home is gone and no mapping can be moved: make one. Whoever looks
+	 * in the instant before it is registered reads zeros instead of dying. */
+	if (err != -EHWPOISON && !tf_map_hole(r, addr, 1, true) &&
+	    move_pages(e, e->uffd_guest, addr, staged, 1) == 1)
+		return true;
+	os->uffd_poison(os, uffd, addr, TF_PAGE);
 	tf_log(&e->log, TF_LOG_ERR,
 	       "guest %s: page at gpa %#llx lost to a memory error while it "
 	       "was fenced",
@@ -218,14 +224,14 @@ static bool put_page(struct tf_region *r, char *addr, unsigned stage)
 	return false;
 }
 
-unsigned tf_fence_put_back(struct tf_region *r, char *addr, unsigned n,
-			   unsigned stage)
+unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
+			   unsigned n, unsigned stage)
 {
 	struct tf_engine *e = r->engine;
 	unsigned done = 0, lost = 0;
 
 	while (done < n) {
-		long moved = move_pages(e, addr + done * TF_PAGE,
+		long moved = move_pages(e, uffd, addr + done * TF_PAGE,
 					tf_stage(e->staging, stage + done),
 					n - done);
 
@@ -233,7 +239,7 @@ unsigned tf_fence_put_back(struct tf_region *r, char *addr, unsigned n,
 			done += (unsigned)moved;
 			continue;
 		}
-		lost += !put_page(r, addr + done * TF_PAGE, stage + done);
+		lost += !put_page(r, uffd, addr + done * TF_PAGE, stage + done);
 		done++;
 	}
 	return lost;

@@ -49,10 +49,11 @@ long tf_fence_close(struct tf_engine *e, char *addr, unsigned n,
  * Put `n` staged pages back. Never loses one that can be read: if the home
  * address has lost its mapping or cannot take the page, a copy is placed.
  * A page that cannot be read becomes poison at its home address, before
- * anyone can touch it. The number of pages that ended as poison.
+ * anyone can touch it. `uffd` is the context the home is registered with. The
+ * number of pages that ended as poison.
  */
-unsigned tf_fence_put_back(struct tf_region *r, char *addr, unsigned n,
-			   unsigned stage);
+unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
+			   unsigned n, unsigned stage);
 
 /* Wake whoever touched [addr, end) meanwhile. */
 void tf_fence_open(struct tf_engine *e, char *addr, char *end);

@@ -80,8 +80,12 @@ struct tf_block {
 	uint32_t nshared;
 	uint32_t vmas;          /* mappings beyond one, estimated */
 	bool armed;             /* registered MISSING|WP for good */
+	bool foreign;           /* pages broke since it was gathered */
+	uint32_t gather_at;     /* pass in which to gather it */
 	uint8_t age;            /* quiet passes in a row */
 	uint8_t skip;           /* passes not to look at it */
+	uint8_t stream;         /* pages broken at once lately */
+	uint16_t stream_next;   /* where a sequential writer comes next */
 	struct tf_bits pending; /* NEW frames that wait to be settled */
 	struct tf_bits written; /* what the walker just reported */
 	struct tf_bits huge;    /* of those, parts of a huge page */

@@ -13,6 +13,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/budget.h"
+#include "engine/gather.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 #include "engine/store.h"
@@ -218,6 +219,7 @@ static void region_drain(struct tf_engine *e, struct tf_region *r)
 
 static void region_break_all(struct tf_engine *e, struct tf_region *r)
 {
+	bool alone = !pthread_mutex_trylock(&e->pass_lock);
 	struct tf_block *b;
 
 	for (uint64_t no = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
@@ -226,8 +228,12 @@ static void region_break_all(struct tf_engine *e, struct tf_region *r)
 			       "memslot %u of %s: no memory to give all pages "
 			       "back; they stay copy-on-write",
 			       r->slot, r->guest->name);
+		if (alone)
+			tf_gather_block(b, false);
 		tf_stop_point(e);
 	}
+	if (alone)
+		pthread_mutex_unlock(&e->pass_lock);
 }
 
 /* Caller holds the lock; the region is not in use and will not be. */

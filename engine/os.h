@@ -42,6 +42,9 @@ enum tf_uffd_kind {
 	TF_UFFD_MERGED,
 	/* Forks of the process (CAP_SYS_PTRACE). */
 	TF_UFFD_FORK,
+	/* Holes that block, and the registration follows mremap(), which
+	 * waits until its event was read. */
+	TF_UFFD_GATHER,
 };
 
 /* One range of a page scan: [start, end) and its PAGE_IS_* categories. */

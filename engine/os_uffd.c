@@ -16,6 +16,7 @@
 /* include/uapi/linux/userfaultfd.h of Linux 6.8 */
 #define FEATURE_EVENT_FORK (UINT64_C(1) << 1)
 #define FEATURE_PAGEFAULT_FLAG_WP (UINT64_C(1) << 0)
+#define FEATURE_EVENT_REMAP (UINT64_C(1) << 2)
 #define FEATURE_WP_SHMEM (UINT64_C(1) << 12)
 #define FEATURE_POISON (UINT64_C(1) << 14)
 #define FEATURE_WP_ASYNC (UINT64_C(1) << 15)
@@ -78,6 +79,9 @@ static uint64_t features_of(enum tf_uffd_kind kind)
 		       FEATURE_POISON;
 	case TF_UFFD_FORK:
 		return FEATURE_PAGEFAULT_FLAG_WP | FEATURE_EVENT_FORK;
+	case TF_UFFD_GATHER:
+		return FEATURE_PAGEFAULT_FLAG_WP | FEATURE_EVENT_REMAP |
+		       FEATURE_MOVE | FEATURE_POISON;
 	}
 	return 0;
 }

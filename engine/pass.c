@@ -59,7 +59,7 @@ static void region_leave(struct pass *p)
 static bool has_work(const struct tf_block *b)
 {
 	return b->nshared || !tf_bits_empty(&b->written) ||
-	       !tf_bits_empty(&b->pending);
+	       !tf_bits_empty(&b->pending) || tf_gather_due(b);
 }
 
 /* The next block from `no` on that ends by `to` and is to be visited. After a

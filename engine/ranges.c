@@ -9,6 +9,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/breaks.h"
+#include "engine/gather.h"
 #include "engine/pins.h"
 #include "engine/state.h"
 
@@ -130,6 +131,23 @@ static int range_apply(struct tf_guest *g, uint64_t gpa, uint64_t bytes,
 	return first;
 }
 
+static int gather_pages(struct tf_block *b, unsigned from, unsigned to)
+{
+	(void)from;
+	(void)to;
+	tf_gather_block(b, false);
+	return 0;
+}
+
+/* Best effort: while a pass is running, later passes do it. */
+static void gather_range(struct tf_guest *g, uint64_t gpa, size_t bytes)
+{
+	if (pthread_mutex_trylock(&g->engine->pass_lock))
+		return;
+	range_apply(g, gpa, bytes, gather_pages, NULL);
+	pthread_mutex_unlock(&g->engine->pass_lock);
+}
+
 int tf_guest_unmerge(struct tf_guest *g, uint64_t gpa, size_t bytes)
 {
 	int err = range_check(gpa, bytes);
@@ -137,7 +155,9 @@ int tf_guest_unmerge(struct tf_guest *g, uint64_t gpa, size_t bytes)
 	if (err)
 		return err;
 	TF_LOCKED(&g->engine->lock);
-	return range_apply(g, gpa, bytes, tf_break_range, NULL);
+	err = range_apply(g, gpa, bytes, tf_break_range, NULL);
+	gather_range(g, gpa, bytes);
+	return err;
 }
 
 static int drop_gap(struct tf_region *r, char *from, char *to)

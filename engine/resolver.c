@@ -18,7 +18,7 @@
 
 #define MESSAGES 16u
 
-static char *fault_page(const struct uffd_msg *m)
+char *tf_fault_page(const struct uffd_msg *m)
 {
 	return (char *)(uintptr_t)(m->arg.pagefault.address & ~(TF_PAGE - 1));
 }
@@ -46,22 +46,27 @@ static bool is_merged(const struct tf_block *b, const char *addr)
  * hole any more; and a merged frame has none, it is not to be plugged even
  * when the kernel has dropped its page, which is in the store.
  */
-static void serve_hole(struct tf_engine *e, const struct uffd_msg *m)
+void tf_resolver_plug(struct tf_engine *e, char *addr)
 {
-	char *addr = fault_page(m);
-	const struct tf_block *b;
+	const struct tf_block *b = block_at(e, addr);
 
-	tf_lock_urgent(e);
-	b = block_at(e, addr);
 	if (b && !is_merged(b, addr))
 		tf_plug_holes(e, addr, addr + TF_PAGE);
+}
+
+static void serve_hole(struct tf_engine *e, const struct uffd_msg *m)
+{
+	char *addr = tf_fault_page(m);
+
+	tf_lock_urgent(e);
+	tf_resolver_plug(e, addr);
 	pthread_mutex_unlock(&e->lock);
 	e->os->uffd_wake(e->os, e->uffd_guest, addr, TF_PAGE);
 }
 
 static void serve_write(struct tf_engine *e, const struct uffd_msg *m)
 {
-	char *addr = fault_page(m);
+	char *addr = tf_fault_page(m);
 	struct tf_block *b;
 
 	tf_lock_urgent(e);

@@ -11,4 +11,15 @@ struct tf_engine;
 int tf_resolver_start(struct tf_engine *e);
 void tf_resolver_stop(struct tf_engine *e);
 
+struct uffd_msg;
+
+/* The page that a fault message is about. */
+char *tf_fault_page(const struct uffd_msg *m);
+
+/*
+ * Fill the hole at `addr`, if it is one that nobody else is to fill. Caller
+ * holds the lock.
+ */
+void tf_resolver_plug(struct tf_engine *e, char *addr);
+
 #endif

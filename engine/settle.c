@@ -12,6 +12,7 @@
 #include "engine/settle.h"
 
 #include "engine/book.h"
+#include "engine/gather.h"
 #include "engine/hash.h"
 #include "engine/mapping.h"
 #include "engine/merge.h"
@@ -157,6 +158,8 @@ void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
 	grow_old(b, tf_bits_empty(&b->written) && tf_bits_empty(&b->pending));
 	tf_bits_zero(&b->written);
 	tf_bits_zero(&b->huge);
+	if (tf_gather_due(b))
+		tf_gather_block(b, true);
 	pthread_mutex_unlock(&e->lock);
 	if (tf_bits_empty(&v.look))
 		return;

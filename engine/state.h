@@ -21,6 +21,7 @@
 #include "engine/base/list.h"
 #include "engine/base/log.h"
 #include "engine/forks.h"
+#include "engine/gather.h"
 #include "engine/os.h"
 #include "engine/region.h"
 #include "twinfold/engine.h"
@@ -74,8 +75,8 @@ struct tf_counts {
 	uint64_t zero;
 	uint64_t cow;
 	uint64_t vmas;
-	uint64_t scanned, hashed, full_scans, breaks;
-	uint64_t budget_refused, busy, changed;
+	uint64_t scanned, hashed, full_scans, breaks, breaks_ahead;
+	uint64_t gathered, budget_refused, busy, changed;
 };
 
 struct tf_engine {
@@ -116,6 +117,7 @@ struct tf_engine {
 	struct tf_worker worker;
 	struct tf_resolver resolver;
 	struct tf_forks forks;
+	struct tf_gather gather;
 };
 
 /* Create with a kernel seam of one's own; tests use it. */

@@ -63,6 +63,8 @@ int tf_engine_stats(struct tf_engine *e, struct tf_stats *ret)
 	s.pages_hashed = e->n.hashed;
 	s.full_scans = e->n.full_scans;
 	s.breaks = e->n.breaks;
+	s.breaks_ahead = e->n.breaks_ahead;
+	s.pages_gathered = e->n.gathered;
 	s.budget_refused = e->n.budget_refused;
 	s.fence_busy = e->n.busy;
 	s.fence_changed = e->n.changed;

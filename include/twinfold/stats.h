@@ -38,6 +38,8 @@ struct tf_stats {
 	uint64_t pages_hashed;
 	uint64_t full_scans;
 	uint64_t breaks;         /* shared frames written by their guest */
+	uint64_t breaks_ahead;   /* broken with a neighbour, before the write */
+	uint64_t pages_gathered; /* that broke, back in one mapping */
 	uint64_t budget_refused; /* merges not made for want of VMAs */
 	uint64_t fence_busy;     /* fences refused: pinned or forked */
 	uint64_t fence_changed;  /* fences undone: the page had changed */

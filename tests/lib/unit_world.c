@@ -232,6 +232,13 @@ struct tf_stats unit_stats(struct unit *u)
 	return s;
 }
 
+uint64_t unit_breaks(struct unit *u)
+{
+	struct tf_stats s = unit_stats(u);
+
+	return s.breaks + s.breaks_ahead;
+}
+
 struct tf_guest_stats unit_guest_stats(struct tf_guest *g)
 {
 	struct tf_guest_stats s = { .size = sizeof(s) };

@@ -107,6 +107,8 @@ void unit_passes(struct unit *u, unsigned n);
 void unit_check(struct unit *u);
 struct tf_stats unit_stats(struct unit *u);
 struct tf_guest_stats unit_guest_stats(struct tf_guest *g);
+/* Frames that broke, each written or ahead of its writer. */
+uint64_t unit_breaks(struct unit *u);
 
 /* A page's content, named by a number; 0 is all zeros. */
 void unit_fill(char *page, uint64_t seed);

@@ -60,7 +60,7 @@ static bool enough(struct world *world, struct writer *writer, uint64_t target,
 	world_stats(world, &s);
 	for (unsigned i = 0; i < WRITERS; i++)
 		writes += atomic_load(&writer[i].writes);
-	return writes >= target && s.breaks >= breaks;
+	return writes >= target && s.breaks + s.breaks_ahead >= breaks;
 }
 
 /* Until there were `target` writes and `breaks` breaks, or it takes too long;

@@ -68,7 +68,9 @@ static void fenced_pages_put_writers_to_sleep(void **state)
 	writer.page = ram + TF_PAGE;
 	start(&reader);
 	start(&writer);
-	assert_int_equal(tf_fence_put_back(u.e->regions[0], ram, 4, 0), 0);
+	assert_int_equal(tf_fence_put_back(u.e->regions[0], u.e->uffd_guest,
+					   ram, 4, 0),
+			 0);
 	tf_fence_open(u.e, ram, ram + 4 * TF_PAGE);
 	pthread_mutex_unlock(&u.e->lock);
 	pthread_join(reader.thread, NULL);
@@ -94,7 +96,9 @@ static void writes_behind_the_fence_are_seen(void **state)
 	assert_int_equal(tf_fence_close(u.e, ram, 1, 0), 1);
 	writer.page = ram;
 	start(&writer);
-	assert_int_equal(tf_fence_put_back(u.e->regions[0], ram, 1, 0), 0);
+	assert_int_equal(tf_fence_put_back(u.e->regions[0], u.e->uffd_guest,
+					   ram, 1, 0),
+			 0);
 	tf_fence_open(u.e, ram, ram + TF_PAGE);
 	pthread_mutex_unlock(&u.e->lock);
 	pthread_join(writer.thread, NULL);
