@@ -39,6 +39,7 @@ struct bench_opts {
 	bool vs_ksm;
 	bool json;
 	bool sequential;  /* churn: rewrite in address order */
+	bool scatter_ksm; /* hand to KSM what no mapping is left for */
 	unsigned mem_mib; /* 0: the case's default */
 	unsigned runs;
 	unsigned rounds;        /* churn */
@@ -90,7 +91,7 @@ struct bench_side {
 	struct tf_guest *guest;
 };
 
-extern const struct bench_side bench_twinfold, bench_ksm;
+extern const struct bench_side bench_twinfold, bench_twinfold_ksm, bench_ksm;
 
 struct bench_case {
 	const char *name;
@@ -135,7 +136,11 @@ static inline uint64_t *bench_page(const struct bench_area *a, size_t page)
 }
 
 /* bench_engine.c: an engine with one guest and `bytes` of RAM at gpa 0. */
-int bench_engine_open(void *base, size_t bytes, int smart_scan,
+struct bench_engine {
+	bool no_smart_scan;
+	bool scatter_ksm;
+};
+int bench_engine_open(void *base, size_t bytes, struct bench_engine how,
 		      struct tf_engine **engine, struct tf_guest **guest);
 
 /* bench_settle.c */

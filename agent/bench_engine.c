@@ -35,14 +35,15 @@ static int check_can_merge(struct tf_engine *engine)
 			  "userfaultfd with UFFDIO_MOVE (6.8) is needed");
 }
 
-int bench_engine_open(void *base, size_t bytes, int smart_scan,
+int bench_engine_open(void *base, size_t bytes, struct bench_engine how,
 		      struct tf_engine **engine, struct tf_guest **guest)
 {
 	struct tf_engine_opts opts;
 	int err, code;
 
 	tf_engine_opts_init(&opts);
-	opts.smart_scan = smart_scan;
+	opts.smart_scan = !how.no_smart_scan;
+	opts.scatter = how.scatter_ksm ? TF_SCATTER_KSM : TF_SCATTER_OWN;
 	opts.log = log_line;
 	err = tf_engine_create(&opts, engine);
 	if (err)
@@ -59,8 +60,9 @@ int bench_engine_open(void *base, size_t bytes, int smart_scan,
 
 static int open_side(struct bench_side *side, const struct bench_area *area)
 {
-	return bench_engine_open(area->base, area->pages * BENCH_PAGE, 1,
-				 &side->engine, &side->guest);
+	return bench_engine_open(area->base, area->pages * BENCH_PAGE,
+				 (struct bench_engine){ 0 }, &side->engine,
+				 &side->guest);
 }
 
 static int pass(struct bench_side *side)

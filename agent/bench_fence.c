@@ -163,7 +163,8 @@ static int fence_init(struct fence *f, const struct bench_opts *opts)
 	for (size_t i = 0; i < f->area.pages; i++)
 		if (bench_area_is_twin(&f->area, i))
 			f->all.pages[f->all.n_pages++] = (uint32_t)i;
-	return bench_engine_open(f->area.base, f->area.pages * BENCH_PAGE, 0,
+	return bench_engine_open(f->area.base, f->area.pages * BENCH_PAGE,
+				 (struct bench_engine){ .no_smart_scan = true },
 				 &f->engine, &f->guest);
 }
 

@@ -32,6 +32,7 @@ static const struct bench_case *const cases[] = {
 enum {
 	OPT_SHAPE = 256,
 	OPT_VS,
+	OPT_SCATTER,
 	OPT_MEM,
 	OPT_DIRTY,
 	OPT_MAP_COUNT,
@@ -50,6 +51,8 @@ static const struct argp_option options[] = {
 	{ "shape", OPT_SHAPE, "SHAPE", 0,
 	  "scattered (default), runs, zero or unique", 0 },
 	{ "vs", OPT_VS, "ksm", 0, "measure KSM too, in the same run", 0 },
+	{ "scatter", OPT_SCATTER, "ksm", 0,
+	  "hand to the kernel's KSM what no mapping is left for", 0 },
 	{ "mem", OPT_MEM, "MIB", 0, "memory that is scanned", 0 },
 	{ "dirty", OPT_DIRTY, "FRACTION", 0,
 	  "steady: part of the unique pages that is rewritten before each "
@@ -151,7 +154,7 @@ static void check_together(struct argp_state *state, const struct bench_opts *o)
 {
 	const struct bench_case *c = o->cas;
 
-	if (o->vs_ksm && !c->has_ksm)
+	if ((o->vs_ksm || o->scatter_ksm) && !c->has_ksm)
 		argp_error(state, "case %s has no KSM side", c->name);
 	if (c->shapes && !(c->shapes & 1u << o->shape))
 		argp_error(state, "case %s has no shape %s", c->name,
@@ -228,6 +231,12 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 		if (strcmp(arg, "ksm"))
 			argp_error(state, "--vs %s: only ksm is known", arg);
 		o->vs_ksm = true;
+		return 0;
+	case OPT_SCATTER:
+		if (strcmp(arg, "ksm"))
+			argp_error(state, "--scatter %s: only ksm is known",
+				   arg);
+		o->scatter_ksm = true;
 		return 0;
 	case OPT_PATTERN:
 		o->sequential = parse_pattern(arg, state);

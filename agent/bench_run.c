@@ -130,8 +130,12 @@ static int clear_ksm(void)
 static int run_once(const struct bench_opts *opts, json_t **ret)
 {
 	json_t *twinfold = NULL, *ksm = NULL;
-	int code = run_side(opts, &bench_twinfold, &twinfold);
+	const struct bench_side *ours =
+		opts->scatter_ksm ? &bench_twinfold_ksm : &bench_twinfold;
+	int code = run_side(opts, ours, &twinfold);
 
+	if (!code && opts->scatter_ksm)
+		code = clear_ksm();
 	if (!code && opts->vs_ksm) {
 		code = clear_ksm();
 		code = code ? code : run_side(opts, &bench_ksm, &ksm);
@@ -262,7 +266,7 @@ int bench_run(const struct bench_opts *opts, json_t **ret)
 			err == -EBUSY ? "another bench runs now; wait for it" :
 					strerror(-err));
 	code = set_map_count(opts);
-	if (!code && opts->vs_ksm)
+	if (!code && (opts->vs_ksm || opts->scatter_ksm))
 		code = set_up_ksm(opts);
 	code = code ? code : run_all(opts, ret);
 	knob_restore();

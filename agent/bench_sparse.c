@@ -130,7 +130,8 @@ static int measure(const struct bench_opts *opts, struct bench_side *side,
 
 	(void)side;
 	code = code ? code :
-		      bench_engine_open(s.base, s.bytes, 1, &s.engine,
+		      bench_engine_open(s.base, s.bytes,
+					(struct bench_engine){ 0 }, &s.engine,
 					&s.guest);
 	code = code ? code : merge_pair(&s);
 	code = code ? code : time_passes(&s);

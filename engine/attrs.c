@@ -257,6 +257,14 @@ int tf_attrs_map_flags(const struct tf_attrs *a)
 	return a->noreserve ? MAP_NORESERVE : 0;
 }
 
+bool tf_attrs_advised(const struct tf_attrs *a, int advice)
+{
+	for (unsigned i = 0; i < a->nadvices; i++)
+		if (a->advices[i] == advice)
+			return true;
+	return false;
+}
+
 bool tf_attrs_same_policy(const struct tf_attrs *a, const struct tf_attrs *b)
 {
 	return a->policy == b->policy &&

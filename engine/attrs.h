@@ -45,6 +45,9 @@ int tf_attrs_apply_merged(const struct tf_os *os, const struct tf_attrs *a,
 /* mmap() flags beyond MAP_PRIVATE. */
 int tf_attrs_map_flags(const struct tf_attrs *a);
 
+/* Was this madvise() advice in force? */
+bool tf_attrs_advised(const struct tf_attrs *a, int advice);
+
 /* Do two mappings have the same memory policy? */
 bool tf_attrs_same_policy(const struct tf_attrs *a, const struct tf_attrs *b);
 

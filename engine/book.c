@@ -134,6 +134,7 @@ static void book_success(struct tf_batch *batch, struct tf_leg *l)
 	struct tf_engine *e = batch->engine;
 
 	tf_frame_pend(l->block, l->page, false);
+	tf_frame_refuse(l->block, l->page, false);
 	if (l->kind == TF_LEG_ZERO) {
 		zero_enter(l->block, l->page);
 		batch->pass->zero_merged++;

@@ -12,6 +12,7 @@
 #include "engine/book.h"
 #include "engine/chain.h"
 #include "engine/mapping.h"
+#include "engine/profit.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 
@@ -19,9 +20,7 @@
  * long and a spare pool always has room. */
 #define RUN_PAGES 64u
 
-/* A break this soon after the merge was not worth it (passes). */
-#define SOON 8u
-#define HISTORY_MAX 3u
+#define HISTORY_MAX 6u
 
 static void remember_break(struct tf_block *b, unsigned page)
 {
@@ -32,7 +31,7 @@ static void remember_break(struct tf_block *b, unsigned page)
 	b->region->guest->breaks++;
 	if (!e->opts.smart_scan)
 		return;
-	if (e->pass_no - f->shared.when > SOON)
+	if (e->pass_no - f->shared.when > TF_BREAK_SOON)
 		f->history = 0;
 	else if (f->history < HISTORY_MAX)
 		f->history++;

@@ -10,6 +10,14 @@
 
 #define REFRESH_NS UINT64_C(10000000000)
 
+/* Long runs first: lone pages may spend three quarters of the budget, runs of
+ * RUN_SHORT pages seven eighths, those of RUN_LONG all of it. */
+#define RUN_SHORT 4u
+#define RUN_LONG 16u
+
+/* What one batch may add. */
+#define TIGHT 512u
+
 /* Mappings left to the process for its own needs: at least 1024 and at least
  * a sixteenth of the limit. */
 static uint64_t margin(uint64_t limit)
@@ -79,7 +87,25 @@ void tf_budget_refresh(struct tf_engine *e, bool force)
 	e->vma_checked_ns = now;
 }
 
-bool tf_budget_allows(const struct tf_engine *e, unsigned more)
+/* What lone pages may spend. KSM merges them without mappings: where it does,
+ * a content that both of us have is a copy too many. */
+static uint64_t lone_share(const struct tf_engine *e)
 {
-	return e->n.vmas + more <= e->vma_budget;
+	return e->ksm_runs ? e->vma_budget / 8 : e->vma_budget / 4 * 3;
+}
+
+bool tf_budget_tight(const struct tf_engine *e)
+{
+	return e->n.vmas + TIGHT >= lone_share(e);
+}
+
+bool tf_budget_allows(const struct tf_engine *e, unsigned more, unsigned run)
+{
+	uint64_t budget = e->vma_budget;
+
+	if (run < RUN_SHORT)
+		budget = lone_share(e);
+	else if (run < RUN_LONG)
+		budget -= budget / 8;
+	return !more || e->n.vmas + more <= budget;
 }

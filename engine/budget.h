@@ -18,7 +18,11 @@ struct tf_engine;
  */
 void tf_budget_refresh(struct tf_engine *e, bool force);
 
-/* May `more` mappings be added? Caller holds the lock. */
-bool tf_budget_allows(const struct tf_engine *e, unsigned more);
+/* Is it time to look at the length of runs? Caller holds the lock. */
+bool tf_budget_tight(const struct tf_engine *e);
+
+/* May `more` mappings be added for a run of so many pages? Caller holds the
+ * lock. */
+bool tf_budget_allows(const struct tf_engine *e, unsigned more, unsigned run);
 
 #endif

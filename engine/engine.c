@@ -70,6 +70,8 @@ static int opts_take(struct tf_engine *e, const struct tf_engine_opts *given)
 		       "yet");
 	if ((unsigned)o->scan_mode > TF_SCAN_HASH)
 		return bad_opt(&e->log, "scan_mode", "a TF_SCAN_ value");
+	if ((unsigned)o->scatter > TF_SCATTER_KSM)
+		return bad_opt(&e->log, "scatter", "a TF_SCATTER_ value");
 	if ((unsigned)o->unrecoverable_policy > TF_POLICY_ABORT)
 		return bad_opt(&e->log, "unrecoverable_policy",
 			       "a TF_POLICY_ value");

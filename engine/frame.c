@@ -40,6 +40,8 @@ static void block_free(struct tf_block *b)
 
 	tf_bits_for_each(i, &b->pending)
 		tf_frame_pend(b, i, false);
+	e->n.refused -= b->nrefused;
+	e->n.handed -= b->handed;
 	e->n.vmas -= b->vmas;
 	tf_idtable_free(&e->blocks, b->id);
 	free(b);
@@ -149,6 +151,25 @@ void tf_frame_pend(struct tf_block *b, unsigned page, bool on)
 	}
 }
 
+void tf_frame_refuse(struct tf_block *b, unsigned page, bool on)
+{
+	struct tf_engine *e = b->region->engine;
+
+	if (on)
+		tf_frame_pend(b, page, false);
+	if (tf_bit(&b->refused, page) == on)
+		return;
+	if (on) {
+		tf_bit_set(&b->refused, page);
+		b->nrefused++;
+		e->n.refused++;
+	} else {
+		tf_bit_clear(&b->refused, page);
+		b->nrefused--;
+		e->n.refused--;
+	}
+}
+
 static void frame_clear(struct tf_block *b, unsigned page,
 			enum tf_frame_state state)
 {
@@ -156,6 +177,7 @@ static void frame_clear(struct tf_block *b, unsigned page,
 	bool was = f->state != TF_FRAME_NONE;
 	bool is = state != TF_FRAME_NONE;
 
+	tf_frame_refuse(b, page, false);
 	b->region->seen += (uint64_t)is - (uint64_t)was;
 	f->fresh.hash = 0;
 	f->fresh.looks = 0;

@@ -65,7 +65,7 @@ struct tf_frame {
 	uint16_t tag; /* NEW, CANDIDATE: hash bits 32..47; SHARED: position */
 	uint8_t state : 4;
 	uint8_t flags : 4;
-	uint8_t history; /* how often it broke soon after merging, 0..3 */
+	uint8_t history; /* how often it broke soon after merging, 0..6 */
 };
 
 _Static_assert(sizeof(struct tf_frame) == 12, "a frame entry is 12 bytes");
@@ -78,6 +78,9 @@ struct tf_block {
 	uint32_t id; /* block part of a frame reference */
 	uint32_t no; /* 2 MiB block number within the region */
 	uint32_t nshared;
+	uint16_t nrefused;      /* bits of `refused` */
+	uint16_t handed;        /* frames that are KSM's */
+	bool ksm;               /* its private pages are KSM's */
 	uint32_t vmas;          /* mappings beyond one, estimated */
 	bool armed;             /* registered MISSING|WP for good */
 	bool foreign;           /* pages broke since it was gathered */
@@ -90,6 +93,7 @@ struct tf_block {
 	struct tf_bits written; /* what the walker just reported */
 	struct tf_bits huge;    /* of those, parts of a huge page */
 	struct tf_bits blind;   /* not registered: never fenced */
+	struct tf_bits refused; /* would merge if there were mappings left */
 	struct tf_frame frames[TF_BLOCK_PAGES];
 };
 
@@ -149,6 +153,10 @@ void tf_frame_forget(struct tf_block *b, unsigned page);
 
 /* Let a NEW frame wait to be settled, or not. Caller holds the lock. */
 void tf_frame_pend(struct tf_block *b, unsigned page, bool on);
+
+/* A frame that would merge if there were mappings left, or not any more. It
+ * does not wait meanwhile. Caller holds the lock. */
+void tf_frame_refuse(struct tf_block *b, unsigned page, bool on);
 
 /* Bytes of the frame tables of one region. */
 size_t tf_frames_bytes(const struct tf_region *r);

@@ -14,6 +14,7 @@
 #include "engine/breaks.h"
 #include "engine/budget.h"
 #include "engine/gather.h"
+#include "engine/scatter.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 #include "engine/store.h"
@@ -223,6 +224,7 @@ static void region_break_all(struct tf_engine *e, struct tf_region *r)
 	struct tf_block *b;
 
 	for (uint64_t no = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
+		tf_scatter_take_back(b);
 		if (tf_break_range(b, 0, TF_BLOCK_PAGES))
 			tf_log(&e->log, TF_LOG_WARNING,
 			       "memslot %u of %s: no memory to give all pages "
@@ -332,6 +334,7 @@ void tf_memslot_abandon(struct tf_region *r)
 	for (uint64_t no = 0; e->can_merge && (b = tf_block_next(r, no));
 	     no = b->no + 1ul) {
 		release_run(e, from, tf_region_block_start(r, b->no), false);
+		tf_scatter_take_back(b);
 		release_block(e, b);
 		from = tf_region_block_end(r, b->no);
 	}

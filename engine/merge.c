@@ -80,9 +80,10 @@ static bool pair_pending(const struct tf_batch *batch, const struct tf_store *s,
 
 static bool may_fence(struct tf_block *b, unsigned page)
 {
-	/* A memslot that is going away breaks its frames; none may join. */
-	return !b->region->dying && !tf_pinned(b, page) && !tf_fence_arm(b) &&
-	       tf_watched(b, page);
+	/* A memslot that is going away breaks its frames; none may join. What
+	 * is KSM's is KSM's. */
+	return !b->region->dying && !b->ksm && !tf_pinned(b, page) &&
+	       !tf_fence_arm(b) && tf_watched(b, page);
 }
 
 static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
@@ -148,37 +149,74 @@ static void take_place(struct tf_block *b, unsigned page, uint64_t hash,
 	plan_candidate(b, page, hash);
 }
 
-static void plan_shared(struct tf_batch *batch, struct tf_block *b,
-			unsigned page, uint64_t hash, uint32_t dup)
+/* It, and the candidate that waits for it, are left on the table. */
+static void refuse(struct tf_block *b, unsigned page, uint32_t candidate)
+{
+	struct tf_engine *e = b->region->engine;
+
+	e->n.budget_refused++;
+	tf_frame_refuse(b, page, true);
+	if (candidate)
+		tf_frame_refuse(tf_ref_block(e, candidate),
+				tf_ref_page(candidate), true);
+}
+
+/* False: not yet. It waits another pass. */
+static bool pays(struct tf_block *b, unsigned page, const struct tf_run *run)
+{
+	struct tf_frame *f = &b->frames[page];
+
+	if (tf_profit_pays(run, f))
+		return true;
+	f->fresh.looks++;
+	return false;
+}
+
+/* Mappings that merging a page adds. */
+static unsigned cost_of(const struct tf_run *run, uint32_t dup)
+{
+	if (run->joins)
+		return 0;
+	return dup ? 2 : 4;
+}
+
+static bool plan_shared(struct tf_batch *batch, struct tf_block *b,
+			unsigned page, uint64_t hash, uint32_t dup,
+			const struct tf_run *run)
 {
 	struct tf_engine *e = batch->engine;
 	uint32_t candidate = dup ? 0 :
 				   tf_candidate_find(b->region->store, hash);
+	unsigned cost = cost_of(run, dup);
 
 	if (!dup && !candidate) {
 		plan_candidate(b, page, hash);
-		return;
+		return true;
 	}
-	if (!tf_budget_allows(e, batch->planned + 4)) {
-		e->n.budget_refused++;
-		return;
+	if (!tf_budget_allows(e, cost ? batch->planned + cost : 0,
+			      run->pages)) {
+		refuse(b, page, candidate);
+		return false;
 	}
+	if (!pays(b, page, run))
+		return false;
 	if (!may_fence(b, page))
-		return;
+		return true;
 	if (candidate &&
 	    !may_fence(tf_ref_block(e, candidate), tf_ref_page(candidate))) {
 		take_place(b, page, hash, candidate);
-		return;
+		return true;
 	}
-	batch->planned += dup ? 2 : 4;
+	batch->planned += cost;
 	if (dup)
 		plan_join(batch, b, page, dup);
 	else
 		plan_pair(batch, b, page, hash, candidate);
+	return true;
 }
 
-void tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
-		   uint64_t hash)
+bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		   uint64_t hash, const struct tf_run *run)
 {
 	const struct tf_store *s = b->region->store;
 	const struct tf_engine *e = batch->engine;
@@ -187,14 +225,11 @@ void tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
 		tf_merge_flush(batch);
 	/* The lock may have been dropped since the page was hashed. */
 	if (b->frames[page].state != TF_FRAME_NEW)
-		return;
-	if (hash == s->zero_hash) {
-		if (e->opts.use_zero_pages && may_fence(b, page))
-			plan_zero(batch, b, page);
-		else if (!e->opts.use_zero_pages)
-			plan_shared(batch, b, page, hash,
-				    tf_chain_find(s, hash));
-		return;
-	}
-	plan_shared(batch, b, page, hash, tf_chain_find(s, hash));
+		return true;
+	if (hash != s->zero_hash || !e->opts.use_zero_pages)
+		return plan_shared(batch, b, page, hash, tf_chain_find(s, hash),
+				   run);
+	if (may_fence(b, page))
+		plan_zero(batch, b, page);
+	return true;
 }

@@ -7,13 +7,16 @@
 #define TF_ENGINE_MERGE_H
 
 #include "engine/batch.h"
+#include "engine/profit.h"
 
 /*
- * Find a place for a NEW frame whose page had this hash a moment ago. May
- * carry out the batch, and then drops and retakes the engine's lock.
+ * Find a place for a NEW frame whose page had this hash a moment ago, as part
+ * of this run. May carry out the batch, and then drops and retakes the
+ * engine's lock. False: the frame was refused, for want of mappings or because
+ * it does not pay.
  */
-void tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
-		   uint64_t hash);
+bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
+		   uint64_t hash, const struct tf_run *run);
 
 /*
  * Carry out what is planned. Drops and retakes the engine's lock, so that

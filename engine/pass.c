@@ -12,6 +12,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/budget.h"
 #include "engine/forks.h"
+#include "engine/scatter.h"
 #include "engine/settle.h"
 #include "engine/state.h"
 #include "engine/store.h"
@@ -59,7 +60,9 @@ static void region_leave(struct pass *p)
 static bool has_work(const struct tf_block *b)
 {
 	return b->nshared || !tf_bits_empty(&b->written) ||
-	       !tf_bits_empty(&b->pending) || tf_gather_due(b);
+	       !tf_bits_empty(&b->pending) || tf_gather_due(b) ||
+	       tf_scatter_due(b) ||
+	       (b->nrefused && b->region->engine->retry_refused);
 }
 
 /* The next block from `no` on that ends by `to` and is to be visited. After a
@@ -120,12 +123,12 @@ static char *segment_end(struct pass *p, char *from, bool *quiet)
 	TF_LOCKED(&p->e->lock);
 
 	b = tf_block_next(r, no);
-	*quiet = b && b->no == no && b->skip;
+	*quiet = b && b->no == no && (b->skip || b->ksm);
 	if (*quiet) {
-		b->skip--;
+		b->skip -= b->skip != 0;
 		return tf_region_block_end(r, no);
 	}
-	for (unsigned i = 0; b && !b->skip; i++) {
+	for (unsigned i = 0; b && !b->skip && !b->ksm; i++) {
 		if (i == LOOK_AHEAD)
 			return tf_region_block_start(r, b->no);
 		b = tf_block_next(r, b->no + 1ul);
@@ -156,6 +159,8 @@ static void pass_begin(struct pass *p)
 
 	e->pass_no++;
 	tf_budget_refresh(e, false);
+	e->retry_refused = e->n.refused && !tf_budget_tight(e);
+	tf_scatter_begin(e);
 	tf_forks_reap(e);
 }
 

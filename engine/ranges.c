@@ -11,6 +11,7 @@
 #include "engine/breaks.h"
 #include "engine/gather.h"
 #include "engine/pins.h"
+#include "engine/scatter.h"
 #include "engine/state.h"
 
 /* What to do with pages [from, to) of a block. Caller holds the lock. */
@@ -131,6 +132,13 @@ static int range_apply(struct tf_guest *g, uint64_t gpa, uint64_t bytes,
 	return first;
 }
 
+/* Private again, whoever shares it. */
+static int part_pages(struct tf_block *b, unsigned from, unsigned to)
+{
+	tf_scatter_take_back(b);
+	return tf_break_range(b, from, to);
+}
+
 static int gather_pages(struct tf_block *b, unsigned from, unsigned to)
 {
 	(void)from;
@@ -155,7 +163,7 @@ int tf_guest_unmerge(struct tf_guest *g, uint64_t gpa, size_t bytes)
 	if (err)
 		return err;
 	TF_LOCKED(&g->engine->lock);
-	err = range_apply(g, gpa, bytes, tf_break_range, NULL);
+	err = range_apply(g, gpa, bytes, part_pages, NULL);
 	gather_range(g, gpa, bytes);
 	return err;
 }
@@ -194,7 +202,7 @@ int tf_guest_pin(struct tf_guest *g, uint64_t gpa, size_t bytes)
 	err = tf_pin_add(g, gpa, bytes);
 	if (err)
 		return err;
-	err = range_apply(g, gpa, bytes, tf_break_range, NULL);
+	err = range_apply(g, gpa, bytes, part_pages, NULL);
 	if (err)
 		tf_pin_remove(g, gpa, bytes);
 	return err ? -ENOMEM : 0;

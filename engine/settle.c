@@ -12,11 +12,14 @@
 #include "engine/settle.h"
 
 #include "engine/book.h"
+#include "engine/budget.h"
 #include "engine/gather.h"
 #include "engine/hash.h"
 #include "engine/mapping.h"
 #include "engine/merge.h"
 #include "engine/nodes.h"
+#include "engine/profit.h"
+#include "engine/scatter.h"
 #include "engine/state.h"
 #include "engine/store.h"
 
@@ -60,10 +63,22 @@ static void sort_written(struct visit *v)
 	}
 }
 
+/* There are mappings again: frames that were refused wait like any other. */
+static void retry_refused(struct tf_block *b)
+{
+	tf_bits_for_each(i, &b->refused) {
+		tf_frame_refuse(b, i, false);
+		if (b->frames[i].state == TF_FRAME_NEW)
+			tf_frame_pend(b, i, true);
+	}
+}
+
 static void sort_waiting(struct visit *v)
 {
 	struct tf_block *b = v->b;
 
+	if (b->region->engine->retry_refused)
+		retry_refused(b);
 	tf_bits_for_each(i, &b->pending) {
 		if (tf_bit(&b->written, i))
 			continue;
@@ -108,23 +123,44 @@ static bool settled_twice(struct tf_block *b, unsigned page, uint64_t hash)
 	return false;
 }
 
+/* Is this page, hashed a moment ago, still to be placed? */
+static bool to_place(const struct visit *v, unsigned page)
+{
+	/* The lock was dropped: API calls may have been here. */
+	if (merged(&v->b->frames[page]))
+		return false;
+	if (tf_bit(&v->twice, page))
+		return settled_twice(v->b, page, v->hash[page]);
+	return v->b->frames[page].state == TF_FRAME_NEW;
+}
+
+/* How far a run goes is only looked at where it decides something. */
+static struct tf_run run_of(const struct visit *v, unsigned page)
+{
+	const struct tf_block *b = v->b;
+
+	if (!b->frames[page].history && !tf_budget_tight(b->region->engine))
+		return (struct tf_run){ .pages = 1 };
+	return tf_run_at(b, page, &v->look, v->hash, TF_BLOCK_PAGES);
+}
+
 static void place_pages(struct visit *v)
 {
-	struct tf_block *b = v->b;
+	struct tf_run run = { 0 };
+	bool accepted = true;
 
 	tf_bits_for_each(i, &v->look) {
-		struct tf_frame *f = &b->frames[i];
-
-		/* The lock was dropped: API calls may have been here. */
-		if (merged(f))
-			continue;
-		if (tf_bit(&v->twice, i)) {
-			if (!settled_twice(b, i, v->hash[i]))
-				continue;
-		} else if (f->state != TF_FRAME_NEW) {
+		if (!to_place(v, i)) {
+			run.pages = 0;
 			continue;
 		}
-		tf_merge_page(v->batch, b, i, v->hash[i]);
+		if (!run.pages) {
+			run = run_of(v, i);
+			accepted = true;
+		}
+		accepted &= tf_merge_page(v->batch, v->b, i, v->hash[i], &run);
+		run.joins = accepted;
+		run.pages--;
 	}
 	tf_merge_flush(v->batch);
 }
@@ -160,11 +196,15 @@ void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
 	tf_bits_zero(&b->huge);
 	if (tf_gather_due(b))
 		tf_gather_block(b, true);
+	if (tf_scatter_due(b))
+		tf_scatter_hand_over(b);
 	pthread_mutex_unlock(&e->lock);
 	if (tf_bits_empty(&v.look))
 		return;
 	hash_pages(&v);
 	pthread_mutex_lock(&e->lock);
 	place_pages(&v);
+	if (tf_scatter_due(b))
+		tf_scatter_hand_over(b);
 	pthread_mutex_unlock(&e->lock);
 }

@@ -76,6 +76,8 @@ struct tf_counts {
 	uint64_t cow;
 	uint64_t vmas;
 	uint64_t scanned, hashed, full_scans, breaks, breaks_ahead;
+	uint64_t refused; /* frames that wait for mappings */
+	uint64_t handed;  /* frames that are KSM's */
 	uint64_t gathered, budget_refused, busy, changed;
 };
 
@@ -113,6 +115,9 @@ struct tf_engine {
 	struct tf_counts n;
 	uint64_t vma_budget;
 	uint64_t vma_checked_ns; /* when the budget was last computed */
+	bool retry_refused;      /* in this pass: there is room again */
+	bool ksm_runs;           /* and may be used */
+	bool ksm_asked;
 
 	struct tf_worker worker;
 	struct tf_resolver resolver;

@@ -5,15 +5,9 @@
 #include "engine/base/cleanup.h"
 #include "engine/batch.h"
 #include "engine/opts.h"
+#include "engine/profit.h"
 #include "engine/state.h"
 #include "engine/store.h"
-
-/*
- * Kernel memory of one mapping: a vm_area_struct (192 bytes), its share of
- * anon_vma_chain and of maple tree nodes. Two of them, which one scattered
- * page costs, were measured as about 490 bytes (Linux 6.18).
- */
-#define VMA_BYTES 245u
 
 static uint64_t metadata_bytes(const struct tf_engine *e)
 {
@@ -46,11 +40,13 @@ static void fill_levels(const struct tf_engine *e, struct tf_stats *s)
 	s->chain_dups = n->dups - n->chains;
 	s->vmas = n->vmas;
 	s->vma_budget = e->vma_budget;
+	s->pages_refused = n->refused;
+	s->pages_handed = n->handed;
 	s->pages_recoverable = n->recoverable;
 	s->metadata_bytes = metadata_bytes(e);
 	s->profit_bytes =
 		(int64_t)((s->pages_sharing + s->zero_pages) * TF_PAGE) -
-		(int64_t)(s->metadata_bytes + s->vmas * VMA_BYTES);
+		(int64_t)(s->metadata_bytes + s->vmas * TF_VMA_BYTES);
 }
 
 int tf_engine_stats(struct tf_engine *e, struct tf_stats *ret)

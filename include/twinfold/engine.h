@@ -44,6 +44,14 @@ enum tf_scan_mode {
 	TF_SCAN_HASH,  /* read pagemap in bulk, hash every page on every pass */
 };
 
+/* What happens to scattered pages when the VMA budget is spent. */
+enum tf_scatter {
+	TF_SCATTER_OWN, /* they wait until there are mappings again */
+	/* Dense blocks of them are given to the kernel's KSM, which has to
+	 * run. KSM knows no trust domains, and such pages cannot be healed. */
+	TF_SCATTER_KSM,
+};
+
 /* What happens when memory of the engine itself is lost to a memory error. */
 enum tf_policy {
 	TF_POLICY_DEGRADE, /* stop merging, keep the guests running */
@@ -78,6 +86,7 @@ struct tf_engine_opts {
 	/* Called for every log line, or NULL. See twinfold/log.h. */
 	tf_log_fn *log;
 	void *log_user;
+	enum tf_scatter scatter;
 };
 
 struct tf_guest_opts {

@@ -29,6 +29,9 @@ struct tf_stats {
 	uint64_t chain_dups;     /* stable copies beyond the first of a chain */
 	uint64_t vmas;           /* mappings that merging added, estimated */
 	uint64_t vma_budget;     /* how many it may add */
+	uint64_t pages_refused;  /* left on the table: would merge if there
+				  * were mappings left */
+	uint64_t pages_handed;   /* given to the kernel's KSM (scatter) */
 	uint64_t metadata_bytes; /* memory the engine keeps for itself */
 	int64_t profit_bytes;    /* saved, less metadata, VMAs, page tables */
 	uint64_t pages_recoverable; /* sharers whose content has a second dup */

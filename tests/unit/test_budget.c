@@ -201,8 +201,30 @@ static void allows_up_to_the_limit(void **state)
 
 	(void)state;
 	e.n.vmas = 6;
-	assert_true(tf_budget_allows(&e, 4));
-	assert_false(tf_budget_allows(&e, 5));
+	assert_true(tf_budget_allows(&e, 4, TF_BLOCK_PAGES));
+	assert_false(tf_budget_allows(&e, 5, TF_BLOCK_PAGES));
+	e.vma_budget = 6;
+	assert_true(tf_budget_allows(&e, 0, 1)); /* joins what is there */
+}
+
+/* The last quarter is for runs, the last eighth for long ones. */
+static void long_runs_go_first(void **state)
+{
+	struct tf_engine e = { .vma_budget = 64000 };
+
+	(void)state;
+	assert_false(tf_budget_tight(&e));
+	e.n.vmas = 48000;
+	assert_true(tf_budget_tight(&e));
+	assert_true(tf_budget_allows(&e, 2, 1));
+	e.n.vmas = 50000;
+	assert_false(tf_budget_allows(&e, 2, 1));
+	assert_true(tf_budget_allows(&e, 2, 4));
+	e.n.vmas = 57000;
+	assert_false(tf_budget_allows(&e, 2, 4));
+	assert_true(tf_budget_allows(&e, 2, 16));
+	e.n.vmas = 63999;
+	assert_false(tf_budget_allows(&e, 2, 512));
 }
 
 int main(void)
@@ -216,6 +238,7 @@ int main(void)
 		cmocka_unit_test(a_large_limit_is_used),
 		cmocka_unit_test(the_limit_is_read_again_after_a_while),
 		cmocka_unit_test(allows_up_to_the_limit),
+		cmocka_unit_test(long_runs_go_first),
 	};
 
 	return unit_run(tests);
