@@ -26,7 +26,13 @@ static int open_side(struct bench_side *side, const struct bench_area *area)
 static int pass(struct bench_side *side)
 {
 	struct tf_stats st = { .size = sizeof(st) };
-	int code = bench_twinfold.pass(side);
+	int err = ksm_run(true); /* the engine asks whether it runs */
+	int code;
+
+	if (err)
+		return bench_fail(TF_EXIT_FAILED, "cannot start ksmd: %s",
+				  strerror(-err));
+	code = bench_twinfold.pass(side);
 
 	if (code || tf_engine_stats(side->engine, &st) || !st.pages_handed)
 		return code;

@@ -10,6 +10,7 @@
 #include "engine/candidates.h"
 #include "engine/chain.h"
 #include "engine/mapping.h"
+#include "engine/scatter.h"
 #include "engine/state.h"
 
 /* Passes after which a block that broke may have cooled. */
@@ -85,6 +86,7 @@ void tf_book_hole(struct tf_block *b, unsigned page)
 	bool mapped_over = b->frames[page].state == TF_FRAME_SHARED ||
 			   b->frames[page].state == TF_FRAME_COW;
 
+	tf_scatter_lose(b, page);
 	tf_book_leave(b, page);
 	tf_frame_forget(b, page);
 	if (mapped_over)

@@ -13,6 +13,7 @@
 #include "engine/chain.h"
 #include "engine/mapping.h"
 #include "engine/profit.h"
+#include "engine/scatter.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 
@@ -109,6 +110,7 @@ int tf_break(struct tf_block *b, unsigned page, unsigned n)
 	e->os->uffd_wake(e->os, e->uffd_merged, addr, n * TF_PAGE);
 	for (unsigned i = page; i < page + n; i++)
 		tf_book_private(b, i, true);
+	tf_scatter_adopt(b, page, n);
 	tf_count_vmas(b);
 	b->age = b->skip = 0;
 	return 0;

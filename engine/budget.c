@@ -99,6 +99,14 @@ bool tf_budget_tight(const struct tf_engine *e)
 	return e->n.vmas + TIGHT >= lone_share(e);
 }
 
+bool tf_budget_has_room(const struct tf_engine *e)
+{
+	uint64_t share = lone_share(e);
+	uint64_t room = share / 8 < TIGHT ? share / 8 : TIGHT;
+
+	return e->n.vmas + room < share;
+}
+
 bool tf_budget_allows(const struct tf_engine *e, unsigned more, unsigned run)
 {
 	uint64_t budget = e->vma_budget;

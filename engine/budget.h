@@ -21,6 +21,9 @@ void tf_budget_refresh(struct tf_engine *e, bool force);
 /* Is it time to look at the length of runs? Caller holds the lock. */
 bool tf_budget_tight(const struct tf_engine *e);
 
+/* Is it worth while to try again what was refused? Caller holds the lock. */
+bool tf_budget_has_room(const struct tf_engine *e);
+
 /* May `more` mappings be added for a run of so many pages? Caller holds the
  * lock. */
 bool tf_budget_allows(const struct tf_engine *e, unsigned more, unsigned run);

@@ -112,6 +112,31 @@ static void check_frame(struct check *c, const struct tf_block *b,
 	}
 }
 
+/* Frames that were refused, and those that are KSM's. */
+static void check_left_out(struct check *c, const struct tf_block *b)
+{
+	unsigned refused = 0, handed = 0;
+
+	for (unsigned i = 0; i < TF_BLOCK_PAGES; i++) {
+		uint8_t state = b->frames[i].state;
+		bool bit = tf_bit(&b->refused, i);
+
+		refused += bit;
+		handed += b->ksm && state == TF_FRAME_NEW;
+		EXPECT(c,
+		       !bit || state == TF_FRAME_CANDIDATE ||
+			       (state == TF_FRAME_NEW &&
+				!tf_bit(&b->pending, i)),
+		       "page %u of block %u was refused in state %u", i, b->no,
+		       state);
+	}
+	EXPECT(c, refused == b->nrefused && handed == b->handed,
+	       "block %u counts %u refused, has %u, and %u handed, has %u",
+	       b->no, b->nrefused, refused, b->handed, handed);
+	c->sum.refused += refused;
+	c->sum.handed += handed;
+}
+
 static void check_region(struct check *c, const struct tf_region *r)
 {
 	uint64_t shared = c->sum.sharers, zero = c->sum.zero, cow = c->sum.cow;
@@ -123,6 +148,7 @@ static void check_region(struct check *c, const struct tf_region *r)
 		for (unsigned i = 0; i < TF_BLOCK_PAGES; i++)
 			check_frame(c, b, i);
 		c->sum.vmas += b->vmas;
+		check_left_out(c, b);
 		EXPECT(c, b->nshared == c->sum.sharers - before,
 		       "block %u counts %u sharers, has %llu", b->no,
 		       b->nshared,
@@ -201,6 +227,10 @@ static void check_sums(struct check *c)
 	       "sharers %llu of %llu, zero %llu of %llu, cow, or mappings",
 	       (unsigned long long)n->sharers, (unsigned long long)s->sharers,
 	       (unsigned long long)n->zero, (unsigned long long)s->zero);
+	EXPECT(c, n->refused == s->refused && n->handed == s->handed,
+	       "refused %llu of %llu, handed %llu of %llu",
+	       (unsigned long long)n->refused, (unsigned long long)s->refused,
+	       (unsigned long long)n->handed, (unsigned long long)s->handed);
 	EXPECT(c,
 	       n->dups == s->dups && n->used == s->used &&
 		       n->chains == s->chains &&

@@ -182,7 +182,7 @@ static void frame_clear(struct tf_block *b, unsigned page,
 	f->fresh.hash = 0;
 	f->fresh.looks = 0;
 	f->tag = 0;
-	f->flags &= TF_FRAME_FOREIGN;
+	f->flags &= TF_FRAME_FOREIGN | TF_FRAME_BORDER;
 	f->state = state;
 }
 

@@ -39,13 +39,14 @@ enum tf_frame_state {
 enum {
 	TF_FRAME_HASHED = 1 << 0,  /* NEW: fresh.hash and tag are valid */
 	TF_FRAME_FOREIGN = 1 << 1, /* sits in a mapping of its own */
+	TF_FRAME_BORDER = 1 << 2,  /* a mapping may begin with it */
 };
 
 /*
  * INVARIANT: the candidate's and the sharer's data overlay each other; `state`
  * is read before either. Every way out of SHARED, COW or CANDIDATE goes
  * through tf_frame_reset(), after which the entry equals that of a frame just
- * seen. TF_FRAME_FOREIGN and `history` live outside the overlay and survive.
+ * seen. FOREIGN, BORDER and `history` live outside the overlay and survive.
  */
 struct tf_frame {
 	union {

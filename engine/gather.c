@@ -26,9 +26,11 @@
 #include <sys/mman.h>
 
 #include "engine/base/thread.h"
+#include "engine/book.h"
 #include "engine/fence.h"
 #include "engine/forks.h"
 #include "engine/mapping.h"
+#include "engine/pins.h"
 #include "engine/resolver.h"
 #include "engine/spare.h"
 #include "engine/state.h"
@@ -164,10 +166,15 @@ static void hand_over(struct tf_region *r, char *addr, unsigned n)
 	const struct tf_os *os = e->os;
 	size_t len = n * TF_PAGE;
 
-	os->uffd_unregister(os, e->gather.uffd, addr, len);
+	/* A page that went back as a copy is the guest context's already: then
+	 * the whole cannot be let go of in one call. */
+	if (os->uffd_unregister(os, e->gather.uffd, addr, len))
+		for (unsigned i = 0; i < n; i++)
+			os->uffd_unregister(os, e->gather.uffd,
+					    addr + i * TF_PAGE, TF_PAGE);
 	tf_watch(r, addr, n, true);
-	atomic_store(&e->gather.from, NULL);
 	atomic_store(&e->gather.to, NULL);
+	atomic_store(&e->gather.from, NULL);
 	os->uffd_wake(os, e->gather.uffd, addr, len);
 	tf_fence_open(e, addr, addr + len);
 }
@@ -178,13 +185,45 @@ static void lay_and_fill(struct tf_region *r, char *fresh, char *addr,
 {
 	struct tf_engine *e = r->engine;
 
-	atomic_store(&e->gather.to, addr + n * TF_PAGE);
+	/* In this order there is no instant with `from` of one run and `to` of
+	 * another. */
 	atomic_store(&e->gather.from, addr);
+	atomic_store(&e->gather.to, addr + n * TF_PAGE);
 	if (e->os->remap_over(e->os, fresh, n * TF_PAGE, addr))
 		tf_fence_put_back(r, e->uffd_guest, addr, n, 0);
 	else
 		tf_fence_put_back(r, e->gather.uffd, addr, n, 0);
 	hand_over(r, addr, n);
+}
+
+static bool is_private(const struct tf_block *b, unsigned page)
+{
+	return b->frames[page].state != TF_FRAME_SHARED &&
+	       b->frames[page].state != TF_FRAME_COW;
+}
+
+static bool is_native(const struct tf_block *b, unsigned page)
+{
+	return is_private(b, page) &&
+	       !(b->frames[page].flags & TF_FRAME_FOREIGN);
+}
+
+/* The run is one mapping. It takes the anon_vma of one neighbour and joins
+ * that; the other may have a different one. */
+static void book_run(struct tf_block *b, unsigned page, unsigned n)
+{
+	unsigned end = page + n;
+
+	b->region->engine->n.gathered += n;
+	for (unsigned i = page; i < end; i++) {
+		b->frames[i].flags &=
+			(uint8_t) ~(TF_FRAME_FOREIGN | TF_FRAME_BORDER);
+		if (tf_bit(&b->blind, i))
+			tf_book_written(b, i); /* to be watched again */
+	}
+	if (page && end < TF_BLOCK_PAGES && is_native(b, page - 1) &&
+	    is_native(b, end))
+		b->frames[page].flags |= TF_FRAME_BORDER;
 }
 
 /* How many pages of the run were gathered; the one behind them refused. */
@@ -208,9 +247,7 @@ static unsigned gather_run(struct tf_block *b, unsigned page, unsigned n)
 	}
 	e->os->unmap(e->os, fresh, n * TF_PAGE);
 	tf_fence_sweep(e, done); /* of what went back as a copy */
-	e->n.gathered += done;
-	for (unsigned i = page; i < page + done; i++)
-		b->frames[i].flags &= (uint8_t)~TF_FRAME_FOREIGN;
+	book_run(b, page, done);
 	return done;
 }
 
@@ -218,7 +255,8 @@ static bool fits(const struct tf_block *b, unsigned page, bool cold)
 {
 	const struct tf_frame *f = &b->frames[page];
 
-	if (!(f->flags & TF_FRAME_FOREIGN) || tf_bit(&b->blind, page))
+	if (!(f->flags & TF_FRAME_FOREIGN) || tf_bit(&b->blind, page) ||
+	    tf_pinned(b, page))
 		return false;
 	switch ((enum tf_frame_state)f->state) {
 	case TF_FRAME_CANDIDATE:
@@ -243,10 +281,7 @@ static bool has_neighbour(const struct tf_block *b, unsigned from, unsigned to)
 	if (addr == tf_region_block_start(b->region, b->no) ||
 	    end == tf_region_block_end(b->region, b->no))
 		return true;
-	return (b->frames[from - 1].state != TF_FRAME_SHARED &&
-		b->frames[from - 1].state != TF_FRAME_COW) ||
-	       (b->frames[to].state != TF_FRAME_SHARED &&
-		b->frames[to].state != TF_FRAME_COW);
+	return is_private(b, from - 1) || is_private(b, to);
 }
 
 bool tf_gather_due(const struct tf_block *b)

@@ -109,8 +109,15 @@ void tf_watch(struct tf_region *r, char *addr, unsigned n, bool armed)
 
 bool tf_watched(struct tf_block *b, unsigned page)
 {
-	if (tf_bit(&b->blind, page))
-		tf_watch(b->region, tf_frame_addr(b, page), 1, true);
+	const struct tf_engine *e = b->region->engine;
+	char *addr = tf_frame_addr(b, page);
+
+	if (!tf_bit(&b->blind, page))
+		return true;
+	/* Gathering may not have been able to let go of it. */
+	if (e->gather.uffd >= 0)
+		e->os->uffd_unregister(e->os, e->gather.uffd, addr, TF_PAGE);
+	tf_watch(b->region, addr, 1, true);
 	return !tf_bit(&b->blind, page);
 }
 
@@ -128,7 +135,8 @@ static bool joined(const struct tf_block *b, unsigned page)
 	if (merged)
 		return tf_dup_get(e, f->shared.dup)->slot ==
 		       tf_dup_get(e, p->shared.dup)->slot + 1;
-	return !((f->flags | p->flags) & TF_FRAME_FOREIGN);
+	return !((f->flags | p->flags) & TF_FRAME_FOREIGN) &&
+	       !(f->flags & TF_FRAME_BORDER);
 }
 
 void tf_count_vmas(struct tf_block *b)

@@ -191,7 +191,7 @@ static bool plan_shared(struct tf_batch *batch, struct tf_block *b,
 
 	if (!dup && !candidate) {
 		plan_candidate(b, page, hash);
-		return true;
+		return false;
 	}
 	if (!tf_budget_allows(e, cost ? batch->planned + cost : 0,
 			      run->pages)) {
@@ -201,11 +201,11 @@ static bool plan_shared(struct tf_batch *batch, struct tf_block *b,
 	if (!pays(b, page, run))
 		return false;
 	if (!may_fence(b, page))
-		return true;
+		return false;
 	if (candidate &&
 	    !may_fence(tf_ref_block(e, candidate), tf_ref_page(candidate))) {
 		take_place(b, page, hash, candidate);
-		return true;
+		return false;
 	}
 	batch->planned += cost;
 	if (dup)
@@ -225,11 +225,11 @@ bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
 		tf_merge_flush(batch);
 	/* The lock may have been dropped since the page was hashed. */
 	if (b->frames[page].state != TF_FRAME_NEW)
-		return true;
+		return false;
 	if (hash != s->zero_hash || !e->opts.use_zero_pages)
 		return plan_shared(batch, b, page, hash, tf_chain_find(s, hash),
 				   run);
 	if (may_fence(b, page))
 		plan_zero(batch, b, page);
-	return true;
+	return false;
 }

@@ -12,8 +12,8 @@
 /*
  * Find a place for a NEW frame whose page had this hash a moment ago, as part
  * of this run. May carry out the batch, and then drops and retakes the
- * engine's lock. False: the frame was refused, for want of mappings or because
- * it does not pay.
+ * engine's lock. True: the frame is to be mapped, so that the next one of the
+ * run can join it.
  */
 bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
 		   uint64_t hash, const struct tf_run *run);

@@ -159,7 +159,7 @@ static void pass_begin(struct pass *p)
 
 	e->pass_no++;
 	tf_budget_refresh(e, false);
-	e->retry_refused = e->n.refused && !tf_budget_tight(e);
+	e->retry_refused = e->n.refused && tf_budget_has_room(e);
 	tf_scatter_begin(e);
 	tf_forks_reap(e);
 }

@@ -7,6 +7,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/book.h"
+#include "engine/pins.h"
 #include "engine/state.h"
 
 /* So many of a block's 512 pages must have been refused for want of mappings:
@@ -35,9 +36,20 @@ void tf_scatter_begin(struct tf_engine *e)
 	e->ksm_asked = true;
 }
 
+static bool any_pinned(const struct tf_block *b)
+{
+	const struct tf_region *r = b->region;
+	const char *start = tf_region_block_start(r, b->no);
+	const char *end = tf_region_block_end(r, b->no);
+
+	return tf_pinned_range(r->guest, tf_region_gpa(r, start),
+			       (uint64_t)(end - start));
+}
+
 bool tf_scatter_due(const struct tf_block *b)
 {
-	return !b->ksm && b->nrefused >= DENSE && b->region->engine->ksm_runs;
+	return !b->ksm && b->nrefused >= DENSE && b->region->engine->ksm_runs &&
+	       !any_pinned(b);
 }
 
 static bool is_merged(const struct tf_frame *f)
@@ -54,25 +66,47 @@ static int advise_block(const struct tf_block *b, int advice)
 	return os->advise(os, start, (size_t)(end - start), advice);
 }
 
+/* A private frame of a handed block: NEW, and waiting for nothing of ours. */
+static void hand_frame(struct tf_block *b, unsigned page)
+{
+	tf_book_leave(b, page);
+	tf_frame_reset(b, page);
+	tf_frame_pend(b, page, false);
+	b->handed++;
+	b->region->engine->n.handed++;
+}
+
 void tf_scatter_hand_over(struct tf_block *b)
 {
-	struct tf_engine *e = b->region->engine;
-
 	if (advise_block(b, MADV_MERGEABLE)) {
-		e->ksm_runs = false; /* asked again with the next pass */
+		/* asked again with the next pass */
+		b->region->engine->ksm_runs = false;
 		return;
 	}
 	b->ksm = true;
-	for (unsigned i = 0; i < TF_BLOCK_PAGES; i++) {
-		if (is_merged(&b->frames[i]) ||
-		    b->frames[i].state == TF_FRAME_NONE)
-			continue;
-		tf_book_leave(b, i);
-		tf_frame_reset(b, i);
-		tf_frame_pend(b, i, false);
-		b->handed++;
-	}
-	e->n.handed += b->handed;
+	for (unsigned i = 0; i < TF_BLOCK_PAGES; i++)
+		if (!is_merged(&b->frames[i]) &&
+		    b->frames[i].state != TF_FRAME_NONE)
+			hand_frame(b, i);
+}
+
+void tf_scatter_adopt(struct tf_block *b, unsigned page, unsigned n)
+{
+	const struct tf_os *os = b->region->engine->os;
+
+	if (!b->ksm)
+		return;
+	os->advise(os, tf_frame_addr(b, page), n * TF_PAGE, MADV_MERGEABLE);
+	for (unsigned i = page; i < page + n; i++)
+		hand_frame(b, i);
+}
+
+void tf_scatter_lose(struct tf_block *b, unsigned page)
+{
+	if (!b->ksm || b->frames[page].state != TF_FRAME_NEW)
+		return;
+	b->handed--;
+	b->region->engine->n.handed--;
 }
 
 void tf_scatter_take_back(struct tf_block *b)

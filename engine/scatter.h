@@ -26,6 +26,10 @@ bool tf_scatter_due(const struct tf_block *b);
  */
 void tf_scatter_hand_over(struct tf_block *b);
 
+/* Pages of a handed block that broke, or were discarded. */
+void tf_scatter_adopt(struct tf_block *b, unsigned page, unsigned n);
+void tf_scatter_lose(struct tf_block *b, unsigned page);
+
 /* Take it back, pages private again. Best effort. Caller holds the lock. */
 void tf_scatter_take_back(struct tf_block *b);
 

@@ -147,19 +147,15 @@ static struct tf_run run_of(const struct visit *v, unsigned page)
 static void place_pages(struct visit *v)
 {
 	struct tf_run run = { 0 };
-	bool accepted = true;
 
 	tf_bits_for_each(i, &v->look) {
 		if (!to_place(v, i)) {
 			run.pages = 0;
 			continue;
 		}
-		if (!run.pages) {
+		if (!run.pages)
 			run = run_of(v, i);
-			accepted = true;
-		}
-		accepted &= tf_merge_page(v->batch, v->b, i, v->hash[i], &run);
-		run.joins = accepted;
+		run.joins = tf_merge_page(v->batch, v->b, i, v->hash[i], &run);
 		run.pages--;
 	}
 	tf_merge_flush(v->batch);

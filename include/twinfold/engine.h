@@ -44,11 +44,13 @@ enum tf_scan_mode {
 	TF_SCAN_HASH,  /* read pagemap in bulk, hash every page on every pass */
 };
 
-/* What happens to scattered pages when the VMA budget is spent. */
+/* What happens to scattered pages when their share of the budget is spent. */
 enum tf_scatter {
 	TF_SCATTER_OWN, /* they wait until there are mappings again */
 	/* Dense blocks of them are given to the kernel's KSM, which has to
-	 * run. KSM knows no trust domains, and such pages cannot be healed. */
+	 * run. KSM knows no trust domains, and such pages cannot be healed.
+	 * Scattered merges then get an eighth of the budget, not three
+	 * quarters: what KSM merges too would be there twice. */
 	TF_SCATTER_KSM,
 };
 

@@ -79,6 +79,15 @@ check_case() {
 	[[ -z $missing ]] || fail "$arguments: keys missing: $missing"
 }
 
+# What KSM shares needs no mapping of ours.
+check_handed() {
+	python3 - "$work/out" <<'PY' || fail "--scatter ksm: KSM got nothing"
+import json, sys
+ours = json.load(open(sys.argv[1]))["twinfold"]
+sys.exit(ours["sharing"] <= ours["vmas"])
+PY
+}
+
 sides() {
 	local key
 
@@ -153,6 +162,9 @@ check_usage "sparse --vs ksm" "no KSM"
 check_usage "steady --shape runs --dirty 0.1" unique
 check_usage "steady --dirty 1.5" "from 0 to 1"
 check_usage "converge --shape nonsense" scattered
+check_usage "converge --scatter nonsense" "only ksm"
+check_usage "converge --scatter" scatter
+check_usage "sparse --scatter ksm" "no KSM"
 
 for shape in scattered runs zero; do
 	check_case "converge --shape $shape --mem 16 --vs ksm" case shape \
@@ -160,6 +172,13 @@ for shape in scattered runs zero; do
 done
 check_case "converge --mem 16 --max-map-count 65530 --runs 2" runs \
 	twinfold.cpu_s
+before_scatter=$skipped
+check_case "converge --scatter ksm --mem 16 --max-map-count 2400" case shape \
+	mem_mib max_map_count twinfold.{cpu_s,wall_s,shared,sharing} \
+	twinfold.{zero_pages,net_saved_bytes,vmas,passes}
+[[ $skipped -gt $before_scatter ]] || check_handed
+check_case "converge --scatter ksm --mem 16 --max-map-count 2400 --vs ksm" \
+	ratio_cpu ratio_wall "${converge[@]}"
 check_case "steady --mem 16 --dirty 0.01 --passes 5 --vs ksm" shape mem_mib \
 	dirty ratio "${steady[@]}"
 check_case "churn --mem 8 --rounds 2 --vs ksm" rounds "${churn[@]}"

@@ -36,7 +36,8 @@ static int poll_told(const struct tf_os *os, struct pollfd *fds, unsigned n,
 		r = tf_os_linux.poll(os, fds, n,
 				     timeout_ms < 0 ? 5 : timeout_ms);
 	} while (r == 0 && timeout_ms < 0 && !atomic_load(&told));
-	if (atomic_load(&told) && n > 1) {
+	if (atomic_load(&told) && n > 1 &&
+	    fds[1].fd == world.engine->uffd_guest) {
 		fds[1].revents |= POLLIN;
 		return r + 1;
 	}

@@ -214,7 +214,7 @@ static void long_runs_go_first(void **state)
 
 	(void)state;
 	assert_false(tf_budget_tight(&e));
-	e.n.vmas = 48000;
+	e.n.vmas = 47900;
 	assert_true(tf_budget_tight(&e));
 	assert_true(tf_budget_allows(&e, 2, 1));
 	e.n.vmas = 50000;
