@@ -196,6 +196,8 @@ struct bench_times {
 	size_t n, room;
 };
 int bench_times_add(struct bench_times *t, uint64_t ns);
+/* All of them together, in microseconds. */
+double bench_times_sum_us(const struct bench_times *t);
 /* Percentile 0..1 in microseconds; sorts. 0 when there are none. */
 double bench_times_us(struct bench_times *t, double fraction);
 

@@ -155,6 +155,10 @@ static void report(struct churn *c, const struct bench_settled *settled,
 	bench_set_int(out, "sharing", (int64_t)settled->counts.sharing);
 	bench_set_real(out, "cpu_s", (double)c->cpu_ns / 1e9);
 	bench_set_real(out, "break_cpu_s", (double)c->break_cpu_ns / 1e9);
+	if (c->breaks.n)
+		bench_set_real(out, "break_us_per_page",
+			       bench_times_sum_us(&c->breaks) /
+				       (double)c->breaks.n);
 	bench_set_real(out, "break_p50_us", bench_times_us(&c->breaks, 0.5));
 	bench_set_real(out, "break_p99_us", bench_times_us(&c->breaks, 0.99));
 	bench_set_int(out, "writes", (int64_t)c->breaks.n);

@@ -109,6 +109,15 @@ static int compare_ns(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+double bench_times_sum_us(const struct bench_times *t)
+{
+	double ns = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		ns += (double)t->ns[i];
+	return ns / 1000;
+}
+
 double bench_times_us(struct bench_times *t, double fraction)
 {
 	if (!t->n)
