@@ -97,7 +97,7 @@ static void kernel_write(struct owner *o, bool by_pread, size_t page,
 
 	if (by_pread)
 		done = pread(o->fd, to.iov_base, to.iov_len,
-			     (off_t)(no * TF_PAGE_SIZE));
+			     (off_t)no * TF_PAGE_SIZE);
 	else
 		done = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
 	CHECK(done == (ssize_t)from.iov_len);

@@ -72,7 +72,7 @@ static void a_write_takes_a_frame_out(void **state)
 	unit_close(&u);
 }
 
-/* Written, but with the bytes it had: it is refused_count again. */
+/* Written, but with the bytes it had: it is refused again. */
 static void a_rewritten_frame_is_refused_again(void **state)
 {
 	struct tf_guest *g;
