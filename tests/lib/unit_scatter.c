@@ -147,3 +147,11 @@ unsigned long long scatter_merging_pages(void)
 	knob_read_u64("/proc/self/ksm_merging_pages", &n);
 	return n;
 }
+
+/* ksmd gives up its own records of such pages as it comes by them. */
+void scatter_assert_unmerged(unsigned long long most)
+{
+	for (unsigned i = 0; scatter_merging_pages() > most && i < 1000; i++)
+		usleep(10000);
+	assert_in_range(scatter_merging_pages(), 0, most);
+}

@@ -47,5 +47,7 @@ struct ksm_counts scatter_after_full_scans(void);
 size_t scatter_mergeable(const char *from, size_t len);
 /* Pages of this process that KSM merged; 0 also where no file tells. */
 unsigned long long scatter_merging_pages(void);
+/* At most so many of them, some time soon. */
+void scatter_assert_unmerged(unsigned long long most);
 
 #endif

@@ -78,13 +78,13 @@ static void unmerging_takes_blocks_back(void **state)
 	assert_int_equal(tf_guest_unmerge(s.g, 9 * TF_PAGE, TF_PAGE), 0);
 	assert_taken_back(&s, s.ram, TF_BLOCK_BYTES);
 	assert_int_equal(unit_stats(&s.u).pages_handed, TF_BLOCK_PAGES);
-	assert_true(scatter_merging_pages() <= TF_BLOCK_PAGES);
+	scatter_assert_unmerged(TF_BLOCK_PAGES);
 	assert_int_equal(scatter_mergeable(s.ram + TF_BLOCK_BYTES,
 					   TF_BLOCK_BYTES),
 			 TF_BLOCK_BYTES);
 	assert_int_equal(tf_guest_unmerge(s.g, 0, SCATTER_PAGES * TF_PAGE), 0);
 	assert_taken_back(&s, s.ram, SCATTER_PAGES * TF_PAGE);
-	assert_int_equal(scatter_merging_pages(), 0);
+	scatter_assert_unmerged(0);
 	assert_int_equal(unit_stats(&s.u).pages_handed, 0);
 	assert_int_equal(unit_stats(&s.u).pages_sharing, 0);
 	unit_passes(&s.u, 3); /* and they are handed over again */
@@ -103,7 +103,7 @@ static void pinning_takes_a_block_back(void **state)
 	assert_int_equal(
 		tf_guest_pin(s.g, 8 * TF_PAGE, TF_BLOCK_PAGES * TF_PAGE), 0);
 	assert_taken_back(&s, s.ram, SCATTER_PAGES * TF_PAGE);
-	assert_int_equal(scatter_merging_pages(), 0);
+	scatter_assert_unmerged(0);
 	assert_int_equal(unit_stats(&s.u).pages_handed, 0);
 	assert_int_equal(
 		tf_guest_unpin(s.g, 8 * TF_PAGE, TF_BLOCK_PAGES * TF_PAGE), 0);
@@ -119,7 +119,7 @@ static void a_deleted_memslot_is_taken_back(void **state)
 	scatter_after_full_scans();
 	assert_int_equal(tf_guest_del_memslot(s.g, 0), 0);
 	assert_taken_back(&s, s.ram, SCATTER_PAGES * TF_PAGE);
-	assert_int_equal(scatter_merging_pages(), 0);
+	scatter_assert_unmerged(0);
 	assert_int_equal(unit_stats(&s.u).pages_handed, 0);
 	unit_slot(s.g, 0, 0, s.ram, SCATTER_PAGES * TF_PAGE);
 	unit_passes(&s.u, 2);
@@ -137,7 +137,7 @@ static void destroying_takes_all_back(void **state)
 	tf_engine_destroy(s.u.e);
 	s.u.e = NULL;
 	assert_taken_back(&s, s.ram, SCATTER_PAGES * TF_PAGE);
-	assert_int_equal(scatter_merging_pages(), 0);
+	scatter_assert_unmerged(0);
 	scatter_end(&s);
 }
 
