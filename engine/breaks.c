@@ -48,11 +48,15 @@ static const char *shared_bytes(const struct tf_block *b, unsigned page)
 
 static int copy_run(struct tf_block *b, unsigned page, unsigned n, char *to)
 {
-	const struct tf_os *os = b->region->engine->os;
+	const struct tf_engine *e = b->region->engine;
 
 	for (unsigned i = 0; i < n; i++) {
-		int err = os->copy(os, to + i * TF_PAGE,
-				   shared_bytes(b, page + i), TF_PAGE);
+		const struct tf_dup *d =
+			tf_dup_get(e, b->frames[page + i].shared.dup);
+		int err = d->bad ? -EHWPOISON :
+				   e->os->copy(e->os, to + i * TF_PAGE,
+					       shared_bytes(b, page + i),
+					       TF_PAGE);
 
 		if (err)
 			return err;
@@ -177,17 +181,24 @@ static void break_ahead(struct tf_block *b, unsigned from, unsigned to)
 
 void tf_break_fault(struct tf_block *b, unsigned page)
 {
+	struct tf_engine *e = b->region->engine;
 	unsigned run = stream_of(b, page), end = page + run, to;
+	int err;
 
 	if (end > TF_BLOCK_PAGES)
 		end = TF_BLOCK_PAGES;
 	remember_break(b, page);
 	to = shared_until(b, page, end);
 	break_ahead(b, to, end);
-	if (!tf_break(b, page, to - page))
-		b->region->engine->n.breaks_ahead += to - page - 1;
-	else if (to == page + 1 || b->frames[page].state != TF_FRAME_SHARED ||
-		 tf_break(b, page, 1))
+	err = tf_break(b, page, to - page);
+	if (!err)
+		e->n.breaks_ahead += to - page - 1;
+	else if (to > page + 1 && b->frames[page].state == TF_FRAME_SHARED)
+		err = tf_break(b, page, 1);
+	/* The writer comes again, and again, until its frame is healed. */
+	if (err == -EHWPOISON && e->poison_found)
+		e->poison_found(e, shared_bytes(b, page));
+	else if (err)
 		break_by_kernel(b, page);
 	b->stream = (uint8_t)run;
 	b->stream_next = (uint16_t)end;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/nodes.h"
 #include "engine/state.h"
 
 #define FIRST_CAP 4u
@@ -35,6 +36,18 @@ uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash)
 		if (d->hash == hash)
 			break;
 		id = d->bucket;
+	}
+	return id;
+}
+
+uint32_t tf_chain_pick(const struct tf_store *s, uint64_t hash)
+{
+	uint32_t head = tf_chain_find(s, hash), id = head;
+
+	while (id && tf_dup_get(s->engine, id)->bad) {
+		id = tf_dup_get(s->engine, id)->next;
+		if (id == head)
+			return 0;
 	}
 	return id;
 }
@@ -106,7 +119,7 @@ static void ring_insert(struct tf_engine *e, uint32_t at, uint32_t id)
 
 bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d)
 {
-	return d->nsharers + d->pending < e->opts.max_page_sharing;
+	return !d->bad && d->nsharers + d->pending < e->opts.max_page_sharing;
 }
 
 int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
@@ -253,6 +266,36 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 	tf_dup_retire(e, id);
 }
 
+void tf_dup_condemn(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+
+	if (d->bad)
+		return;
+	d->bad = true;
+	e->n.quarantined++;
+	chain_adjust(e, id);
+}
+
+void tf_dup_hold(struct tf_engine *e, uint32_t id)
+{
+	tf_dup_get(e, id)->spans++;
+}
+
+void tf_dup_let_go(struct tf_engine *e, uint32_t id)
+{
+	tf_dup_unspan(e, id);
+}
+
+bool tf_dup_has_hash(const struct tf_dup *d, uint64_t hash)
+{
+	const struct tf_store *s = d->store;
+
+	if (hash != s->zero_hash)
+		hash = tf_node_hash(s->engine, tf_slot_bytes(s, d->slot), hash);
+	return d->hash == hash;
+}
+
 void tf_dup_unspan(struct tf_engine *e, uint32_t id)
 {
 	tf_dup_get(e, id)->spans--;
@@ -286,7 +329,10 @@ void tf_dup_retire(struct tf_engine *e, uint32_t id)
 	if (d->nsharers || d->pending || d->spans)
 		return;
 	chain_remove(e, id);
-	tf_slot_free(d->store, d->slot);
+	if (d->bad)
+		tf_slot_quarantine(d->store, d->slot);
+	else
+		tf_slot_free(d->store, d->slot);
 	e->n.sharer_room -= d->cap;
 	free(d->sharers);
 	tf_idtable_free(&e->dups, id);

@@ -24,15 +24,21 @@ struct tf_dup {
 	uint32_t next, prev; /* ring of the chain, by dup id */
 	uint32_t bucket;     /* of a head: next head of the bucket */
 	uint16_t nsharers;
-	uint16_t cap;     /* entries of `sharers` */
-	uint16_t pending; /* sharers that a fence is about to add */
-	uint16_t spans;   /* COW frames whose mapping still covers the slot */
+	uint16_t cap;        /* entries of `sharers` */
+	uint16_t pending;    /* sharers that a fence is about to add */
+	uint16_t spans : 15; /* COW frames whose mapping covers the slot, and
+			      * whoever holds it */
+	uint16_t bad : 1;    /* its page is lost: no donor, no sharer joins */
 };
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id);
 
 /* The head of the chain with this hash, or 0. */
 uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash);
+
+/* A dup of the chain with this hash to compare with, one with room if there is
+ * one, or 0. */
+uint32_t tf_chain_pick(const struct tf_store *s, uint64_t hash);
 
 /* May another sharer be added? */
 bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d);
@@ -64,6 +70,17 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
  */
 void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 		   bool spans);
+
+/* Its page is lost. Nobody joins it any more, and its slot is never used
+ * again. Its sharers are to be moved. */
+void tf_dup_condemn(struct tf_engine *e, uint32_t id);
+
+/* Keep a dup from being freed, whoever leaves it. */
+void tf_dup_hold(struct tf_engine *e, uint32_t id);
+void tf_dup_let_go(struct tf_engine *e, uint32_t id);
+
+/* Is this the hash of what its slot is to hold? */
+bool tf_dup_has_hash(const struct tf_dup *d, uint64_t hash);
 
 /* A COW frame's mapping no longer covers the slot of its dup. */
 void tf_dup_unspan(struct tf_engine *e, uint32_t id);

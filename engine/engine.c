@@ -229,6 +229,8 @@ void tf_engine_destroy(struct tf_engine *e)
 	if (!e)
 		return;
 	tf_worker_stop(e);
+	if (e->ras_end)
+		e->ras_end(e);
 	tf_resolver_stop(e);
 	while (!tf_list_empty(&e->guests))
 		tf_guest_abandon(

@@ -217,6 +217,8 @@ static bool put_page(struct tf_region *r, int uffd, char *addr, unsigned stage)
 	    move_pages(e, e->uffd_guest, addr, staged, 1) == 1)
 		return true;
 	os->uffd_poison(os, uffd, addr, TF_PAGE);
+	if (e->poison_found)
+		e->poison_found(e, addr);
 	tf_log(&e->log, TF_LOG_ERR,
 	       "guest %s: page at gpa %#llx lost to a memory error while it "
 	       "was fenced",

@@ -43,6 +43,7 @@ static void block_free(struct tf_block *b)
 	e->n.refused -= b->nrefused;
 	e->n.handed -= b->handed;
 	e->n.vmas -= b->vmas;
+	*(struct tf_block **)tf_idtable_get(&e->blocks, b->id) = NULL;
 	tf_idtable_free(&e->blocks, b->id);
 	free(b);
 }
@@ -179,6 +180,7 @@ static void frame_clear(struct tf_block *b, unsigned page,
 
 	tf_frame_refuse(b, page, false);
 	b->region->seen += (uint64_t)is - (uint64_t)was;
+	tf_bit_clear(&b->lost_zero, page);
 	f->fresh.hash = 0;
 	f->fresh.looks = 0;
 	f->tag = 0;

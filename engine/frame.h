@@ -79,22 +79,23 @@ struct tf_block {
 	uint32_t id; /* block part of a frame reference */
 	uint32_t no; /* 2 MiB block number within the region */
 	uint32_t nshared;
-	uint16_t nrefused;      /* bits of `refused` */
-	uint16_t handed;        /* frames that are KSM's */
-	bool ksm;               /* its private pages are KSM's */
-	uint32_t vmas;          /* mappings beyond one, estimated */
-	bool armed;             /* registered MISSING|WP for good */
-	bool foreign;           /* pages broke since it was gathered */
-	uint32_t gather_at;     /* pass in which to gather it */
-	uint8_t age;            /* quiet passes in a row */
-	uint8_t skip;           /* passes not to look at it */
-	uint8_t stream;         /* pages broken at once lately */
-	uint16_t stream_next;   /* where a sequential writer comes next */
-	struct tf_bits pending; /* NEW frames that wait to be settled */
-	struct tf_bits written; /* what the walker just reported */
-	struct tf_bits huge;    /* of those, parts of a huge page */
-	struct tf_bits blind;   /* not registered: never fenced */
-	struct tf_bits refused; /* would merge if there were mappings left */
+	uint16_t nrefused;        /* bits of `refused` */
+	uint16_t handed;          /* frames that are KSM's */
+	bool ksm;                 /* its private pages are KSM's */
+	uint32_t vmas;            /* mappings beyond one, estimated */
+	bool armed;               /* registered MISSING|WP for good */
+	bool foreign;             /* pages broke since it was gathered */
+	uint32_t gather_at;       /* pass in which to gather it */
+	uint8_t age;              /* quiet passes in a row */
+	uint8_t skip;             /* passes not to look at it */
+	uint8_t stream;           /* pages broken at once lately */
+	uint16_t stream_next;     /* where a sequential writer comes next */
+	struct tf_bits pending;   /* NEW frames that wait to be settled */
+	struct tf_bits written;   /* what the walker just reported */
+	struct tf_bits huge;      /* of those, parts of a huge page */
+	struct tf_bits blind;     /* not registered: never fenced */
+	struct tf_bits lost_zero; /* lost while it was the zero page */
+	struct tf_bits refused;   /* would merge if there were mappings left */
 	struct tf_frame frames[TF_BLOCK_PAGES];
 };
 

@@ -20,6 +20,13 @@ static bool guard_covers(const struct tf_guard *g, uintptr_t addr)
 	return false;
 }
 
+bool tf_guard_covers(const void *addr)
+{
+	const struct tf_guard *g = tf_guard_armed;
+
+	return g && guard_covers(g, (uintptr_t)addr);
+}
+
 void tf_guard_catch(const void *addr)
 {
 	struct tf_guard *g = tf_guard_armed;

@@ -3,13 +3,13 @@
  * A guarded read: if a memory error hits [lo, hi) while the guard is armed,
  * the read ends with -EHWPOISON instead of a dead process. One guard a
  * thread; guards do not nest. A SIGBUS handler is to ask tf_guard_catch()
- * first. The library installs none yet, so without one of the embedder's a
- * memory error ends the process, as it would without an engine.
+ * first, as that of ras/ does.
  */
 #ifndef TF_ENGINE_GUARD_H
 #define TF_ENGINE_GUARD_H
 
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct tf_guard {
@@ -21,6 +21,9 @@ struct tf_guard {
  * lazily. */
 extern __thread struct tf_guard *volatile tf_guard_armed
 	__attribute__((tls_model("initial-exec")));
+
+/* Async-signal-safe: does this thread's guard cover `addr`? */
+bool tf_guard_covers(const void *addr);
 
 /*
  * Async-signal-safe. Does not return if `addr` lies in what this thread's

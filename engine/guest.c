@@ -56,6 +56,8 @@ void tf_guest_destroy(struct tf_guest *g)
 		tf_memslot_remove(tf_container_of(g->regions.next,
 						  struct tf_region, link));
 	tf_list_remove(&g->link);
+	if (e->guest_gone)
+		e->guest_gone(e, g);
 	pthread_mutex_unlock(&e->lock);
 	guest_free(g);
 }

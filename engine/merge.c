@@ -227,7 +227,7 @@ bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
 	if (b->frames[page].state != TF_FRAME_NEW)
 		return false;
 	if (hash != s->zero_hash || !e->opts.use_zero_pages)
-		return plan_shared(batch, b, page, hash, tf_chain_find(s, hash),
+		return plan_shared(batch, b, page, hash, tf_chain_pick(s, hash),
 				   run);
 	if (may_fence(b, page))
 		plan_zero(batch, b, page);

@@ -189,7 +189,8 @@ int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
 
 	e->batch->pass = &p.out;
 	pass_begin(&p);
-	while (e->can_merge && !stopped && region_enter_next(&p, above)) {
+	while (e->can_merge && !atomic_load(&e->degraded) && !stopped &&
+	       region_enter_next(&p, above)) {
 		int failed = region_scan(&p);
 
 		if (failed && !err)

@@ -19,7 +19,7 @@ struct target {
 
 static struct target target_of(const struct tf_store *s, uint64_t hash)
 {
-	uint32_t dup = tf_chain_find(s, hash);
+	uint32_t dup = tf_chain_pick(s, hash);
 
 	if (dup)
 		return (struct target){

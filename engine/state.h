@@ -27,6 +27,7 @@
 #include "twinfold/engine.h"
 
 struct tf_store;
+struct tf_ras;
 
 /* Guest pages that are pinned for I/O. Pins nest, so ranges may repeat. */
 struct tf_pin {
@@ -78,6 +79,8 @@ struct tf_counts {
 	uint64_t scanned, hashed, full_scans, breaks, breaks_ahead;
 	uint64_t refused; /* frames that wait for mappings */
 	uint64_t handed;  /* frames that are KSM's */
+	uint64_t heals, heals_fresh_copy, heals_existing_dup, heals_other;
+	uint64_t vmces, quarantined;
 	uint64_t gathered, budget_refused, busy, changed;
 };
 
@@ -123,6 +126,15 @@ struct tf_engine {
 	struct tf_resolver resolver;
 	struct tf_forks forks;
 	struct tf_gather gather;
+
+	/* ras/ plugs in here. The functions are protected by lock. */
+	_Atomic(struct tf_ras *) ras;
+	atomic_bool degraded; /* memory of ours is lost: no more merging */
+	/* An address that the engine found unreadable. */
+	void (*poison_found)(struct tf_engine *e, const void *addr);
+	void (*guest_gone)(struct tf_engine *e, const struct tf_guest *g);
+	void (*ras_end)(struct tf_engine *e);
+	void (*ras_stats)(struct tf_engine *e, struct tf_stats *ret);
 };
 
 /* Create with a kernel seam of one's own; tests use it. */

@@ -64,7 +64,15 @@ int tf_engine_stats(struct tf_engine *e, struct tf_stats *ret)
 	s.budget_refused = e->n.budget_refused;
 	s.fence_busy = e->n.busy;
 	s.fence_changed = e->n.changed;
-	s.can_merge = e->can_merge;
+	s.heals = e->n.heals;
+	s.heals_fresh_copy = e->n.heals_fresh_copy;
+	s.heals_existing_dup = e->n.heals_existing_dup;
+	s.heals_other = e->n.heals_other;
+	s.vmces = e->n.vmces;
+	s.quarantined = e->n.quarantined;
+	if (e->ras_stats)
+		e->ras_stats(e, &s);
+	s.can_merge = e->can_merge && !atomic_load(&e->degraded);
 	s.scan_dirty = e->scan_dirty;
 	pthread_mutex_unlock(&e->lock);
 	return tf_opts_export(ret, &s, sizeof(s));

@@ -247,6 +247,14 @@ void tf_slot_free(struct tf_store *s, uint32_t slot)
 	s->dead[s->ndead++] = slot;
 }
 
+void tf_slot_quarantine(struct tf_store *s, uint32_t slot)
+{
+	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
+
+	/* It stays live, so its window is never retired. */
+	w->dup_of[slot & (TF_WINDOW_SLOTS - 1)] = 0;
+}
+
 void tf_slot_abandon(struct tf_store *s, uint32_t slot)
 {
 	tf_slot_free(s, slot);

@@ -89,6 +89,9 @@ void tf_slot_abandon(struct tf_store *s, uint32_t slot);
 /* No frame maps it any more. It is punched by the next flush. */
 void tf_slot_free(struct tf_store *s, uint32_t slot);
 
+/* Its page is lost: never punched, never used again. */
+void tf_slot_quarantine(struct tf_store *s, uint32_t slot);
+
 /*
  * Punch what was freed. Does nothing while a forked child may still read old
  * slots. Caller holds the lock.

@@ -5,6 +5,7 @@
 
 #include "twinfold/engine.h"
 #include "twinfold/log.h"
+#include "twinfold/ras.h"
 #include "twinfold/stats.h"
 
 #define TF_VERSION_MAJOR 0

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What an address is, and what is done about it. Under the engine's lock no
+ * fence is shut and no page is on its way anywhere, so the tables are true.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/batch.h"
+#include "engine/book.h"
+#include "engine/breaks.h"
+#include "engine/chain.h"
+#include "engine/fence.h"
+#include "engine/mapping.h"
+#include "engine/marker.h"
+#include "engine/spare.h"
+#include "engine/store.h"
+#include "ras/internal.h"
+
+static bool within(const void *addr, const void *start, size_t len)
+{
+	return start && (const char *)addr >= (const char *)start &&
+	       (const char *)addr < (const char *)start + len;
+}
+
+static bool in_table(const struct tf_idtable *t, const void *addr)
+{
+	for (uint32_t i = 0; i * TF_IDTABLE_CHUNK < t->used; i++) {
+		const char *chunk =
+			__atomic_load_n(&t->chunks[i], __ATOMIC_ACQUIRE);
+
+		if (within(addr, chunk, TF_IDTABLE_CHUNK * t->record))
+			return true;
+	}
+	return false;
+}
+
+/* Records of freed blocks hold small numbers, which are no addresses. */
+#define LOWEST_BLOCK ((const char *)(UINT64_C(1) << 24))
+
+static bool in_block(const struct tf_engine *e, const void *addr)
+{
+	for (uint32_t id = 1; id < e->blocks.used; id++) {
+		const char *b =
+			__atomic_load_n((char **)tf_idtable_get(&e->blocks, id),
+					__ATOMIC_RELAXED);
+
+		if (b > LOWEST_BLOCK &&
+		    within(addr, b, sizeof(struct tf_block)))
+			return true;
+	}
+	return false;
+}
+
+/* Blocks, dups and the engine itself never move and are freed only under the
+ * lock, so that what is found here was the engine's a moment ago at least. */
+bool ras_is_engine_owned(const struct tf_engine *e, const void *addr)
+{
+	return within(addr, e, sizeof(*e)) ||
+	       within(addr, e->batch, sizeof(struct tf_batch)) ||
+	       within(addr, e->zero_page, TF_PAGE) ||
+	       in_table(&e->dups, addr) || in_table(&e->blocks, addr) ||
+	       in_block(e, addr);
+}
+
+static void say(struct ras_request *q, enum tf_ras_class cls,
+		enum tf_ras_source source)
+{
+	q->verdict.cls = cls;
+	q->verdict.source = source;
+}
+
+static void say_where(struct ras_request *q, const struct tf_region *r)
+{
+	q->verdict.guest = r->guest;
+	q->verdict.gpa = tf_region_gpa(r, (const char *)q->addr);
+}
+
+static uint64_t entry_of(const struct tf_engine *e, const char *addr)
+{
+	uint64_t entry = 0;
+
+	e->os->pagemap_read(e->os, e->pagemap, addr, &entry, 1);
+	return entry;
+}
+
+/* Whoever touches it again finds a page there. */
+static bool is_mended(const struct tf_engine *e, const char *addr)
+{
+	uint64_t entry = entry_of(e, addr);
+
+	return (entry & TF_PM_PRESENT) || tf_marker_is(e, entry) || !entry;
+}
+
+/* A thread that is no vCPU would touch the lost page for ever: it gets an
+ * empty one, and the guest its vMCE all the same. */
+static void replace_lost(struct tf_region *r, char *addr)
+{
+	struct tf_block *b = tf_block_find(r, tf_region_block_of(r, addr));
+	bool armed = b && b->armed;
+
+	if (tf_map_hole(r, addr, 1, armed))
+		return;
+	if (armed)
+		tf_plug_holes(r->engine, addr, addr + TF_PAGE);
+	if (b)
+		tf_book_hole(b, tf_region_page_of(r, addr));
+}
+
+static void answer_private(struct tf_ras *ras, struct ras_request *q,
+			   struct tf_region *r)
+{
+	char *addr = (char *)q->addr;
+
+	say_where(q, r);
+	if (is_mended(ras->engine, addr)) {
+		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+		return;
+	}
+	say(q, TF_RAS_PRIVATE, TF_RAS_FROM_NOWHERE);
+	ras_vmce_post(ras, r->guest, q->verdict.gpa, q->required,
+		      q->required ? q->tid : 0);
+	if (q->again)
+		replace_lost(r, addr);
+}
+
+/* The kernel's zero page was here, and nothing was written since. */
+static void answer_zero(struct tf_ras *ras, struct ras_request *q,
+			struct tf_block *b, unsigned page)
+{
+	char *addr = tf_frame_addr(b, page);
+
+	say_where(q, b->region);
+	if (is_mended(ras->engine, addr)) {
+		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+		return;
+	}
+	if (tf_map_hole(b->region, addr, 1, b->armed)) {
+		q->err = -ENOMEM;
+		return;
+	}
+	tf_bit_clear(&b->lost_zero, page);
+	if (b->armed)
+		tf_plug_holes(ras->engine, addr, addr + TF_PAGE);
+	tf_fence_open(ras->engine, addr, addr + TF_PAGE);
+	ras->engine->n.heals++;
+	ras->engine->n.heals_other++;
+	say(q, TF_RAS_RECOVERABLE, TF_RAS_FROM_ZERO);
+}
+
+/* One alias of a healthy slot is lost: map it again. */
+static bool remap_alias(struct tf_engine *e, struct tf_block *b, unsigned page)
+{
+	uint32_t dup = b->frames[page].shared.dup;
+	const char *addr = tf_frame_addr(b, page);
+
+	return is_mended(e, addr) ||
+	       (!tf_dup_reserve(e, dup) && !tf_rehome(b, page, dup));
+}
+
+/* The sharers of a dup, wherever the error was seen. Answers the request. */
+static void answer_dup(struct tf_ras *ras, struct ras_request *q,
+		       struct ras_request *told, uint32_t dup, uint32_t first)
+{
+	struct ras_heal heal = { .dup = dup, .first = first, .asker = q };
+	bool healed;
+
+	say(q, TF_RAS_SHARED, TF_RAS_FROM_NOWHERE);
+	*told = *q;
+	healed = ras_heal_dup(ras, &heal);
+	told->verdict.source = heal.source;
+	if (!healed)
+		told->verdict.cls = TF_RAS_PRIVATE;
+	if (!heal.asker)
+		return;
+	q->verdict = told->verdict;
+	ras_request_done(ras, q);
+}
+
+static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
+			 struct ras_request *told, struct tf_region *r)
+{
+	struct tf_engine *e = ras->engine;
+	struct tf_block *b =
+		tf_block_find(r, tf_region_block_of(r, (char *)q->addr));
+	unsigned page = tf_region_page_of(r, (char *)q->addr);
+	uint32_t dup;
+
+	if (b && tf_bit(&b->lost_zero, page)) {
+		answer_zero(ras, q, b, page);
+		return false;
+	}
+	if (!b || b->frames[page].state != TF_FRAME_SHARED) {
+		answer_private(ras, q, r);
+		return false;
+	}
+	say_where(q, r);
+	dup = b->frames[page].shared.dup;
+	if (ras_dup_is_healthy(e, dup)) {
+		say(q, TF_RAS_SHARED, TF_RAS_FROM_DUP);
+		if (!remap_alias(e, b, page))
+			q->err = -EIO;
+		return false;
+	}
+	answer_dup(ras, q, told, dup, tf_ref(b, page));
+	return true;
+}
+
+/* The store that maps `addr`, or NULL. */
+static struct tf_store *store_at(struct tf_engine *e, const void *addr)
+{
+	struct tf_store *s;
+
+	tf_list_for_each(s, &e->stores, link)
+		if (within(addr, s->map,
+			   (size_t)s->nwindows * TF_WINDOW_SLOTS * TF_PAGE))
+			return s;
+	return NULL;
+}
+
+static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
+			struct ras_request *told, const struct tf_store *s)
+{
+	size_t off = (size_t)((const char *)q->addr - s->map);
+	uint32_t dup = tf_slot_dup(s, (uint32_t)(off / TF_PAGE));
+
+	if (!dup || ras_dup_is_healthy(ras->engine, dup)) {
+		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+		return false;
+	}
+	answer_dup(ras, q, told, dup, 0);
+	return true;
+}
+
+void ras_answer(struct tf_ras *ras, struct ras_request *q,
+		struct ras_request *told)
+{
+	struct tf_engine *e = ras->engine;
+	struct tf_region *r = tf_region_at(e, (char *)q->addr);
+	const struct tf_store *s = r ? NULL : store_at(e, (void *)q->addr);
+
+	if (r && answer_frame(ras, q, told, r))
+		return;
+	if (s && answer_slot(ras, q, told, s))
+		return;
+	if (!r && !s)
+		say(q, TF_RAS_NOT_OURS, TF_RAS_FROM_NOWHERE);
+	*told = *q;
+	ras_request_done(ras, q);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From a fault to a request and back. Runs in signal handlers: no lock, no
+ * allocation, nothing but atomics and system calls made directly.
+ *
+ * Requests live in a fixed table. A slot goes FREE -> TAKEN -> POSTED -> DONE
+ * -> FREE; each step has one owner, and a waiter that gives up leaves its slot
+ * to the healer (ABANDONED).
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/opts.h"
+#include "ras/internal.h"
+
+/* A thread that was only told of an error (action optional) may hold the
+ * engine's lock itself: it waits no longer than this for the verdict. */
+#define OPTIONAL_WAIT_MS 100u
+
+/* One that cannot go on waits until the healer gives up (healer.c). */
+#define REQUIRED_WAIT_MS 1000u
+
+/* Code of a signal that the kernel sends for an error nobody has consumed. */
+#define MCEERR_AO 5
+
+void ras_futex_wait(_Atomic uint32_t *word, uint32_t value, unsigned ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000,
+			      .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &t, NULL, 0);
+}
+
+void ras_futex_wake(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static struct ras_request *request_take(struct tf_ras *ras)
+{
+	for (unsigned i = 0; i < RAS_REQUESTS; i++) {
+		uint32_t free = REQUEST_FREE;
+
+		if (atomic_compare_exchange_strong(&ras->request[i].state,
+						   &free, REQUEST_TAKEN))
+			return &ras->request[i];
+	}
+	return NULL;
+}
+
+static void request_post(struct tf_ras *ras, struct ras_request *q)
+{
+	atomic_store(&q->state, REQUEST_POSTED);
+	atomic_fetch_add(&ras->posted, 1);
+	ras_futex_wake(&ras->posted);
+}
+
+void ras_request_done(struct tf_ras *ras, struct ras_request *q)
+{
+	uint32_t posted = REQUEST_POSTED;
+
+	q->verdict.ns = ras->engine->os->now_ns(ras->engine->os) - q->begin_ns;
+	if (atomic_compare_exchange_strong(&q->state, &posted, REQUEST_DONE))
+		ras_futex_wake(&q->state);
+	else if (posted == REQUEST_ABANDONED)
+		atomic_store(&q->state, REQUEST_FREE);
+}
+
+static void request_fill(struct tf_ras *ras, struct ras_request *q,
+			 const void *addr, bool required)
+{
+	q->addr = (uintptr_t)addr & ~(TF_PAGE - 1);
+	q->tid = (pid_t)syscall(SYS_gettid);
+	q->required = required;
+	q->again = false;
+	q->err = 0;
+	q->begin_ns = ras->engine->os->now_ns(ras->engine->os);
+	memset(&q->verdict, 0, sizeof(q->verdict));
+	q->verdict.size = sizeof(q->verdict);
+}
+
+void ras_note(struct tf_ras *ras, const void *addr)
+{
+	struct ras_request *q = request_take(ras);
+
+	if (!q)
+		return; /* the next touch says it again */
+	request_fill(ras, q, addr, false);
+	atomic_store(&q->state, REQUEST_ABANDONED);
+	atomic_fetch_add(&ras->posted, 1);
+	ras_futex_wake(&ras->posted);
+}
+
+/* False: nobody answered in time, the slot is the healer's. */
+static bool request_wait(struct ras_request *q)
+{
+	unsigned ms = q->required ? REQUIRED_WAIT_MS : OPTIONAL_WAIT_MS;
+	unsigned tries = q->required ? 10 : 1;
+	uint32_t state = atomic_load(&q->state);
+
+	while (state == REQUEST_POSTED && tries--) {
+		ras_futex_wait(&q->state, REQUEST_POSTED, ms);
+		state = atomic_load(&q->state);
+	}
+	return state == REQUEST_DONE ||
+	       !atomic_compare_exchange_strong(&q->state, &state,
+					       REQUEST_ABANDONED);
+}
+
+/* The page that this thread was last told is lost for good. */
+static __thread uintptr_t told_page __attribute__((tls_model("initial-exec")));
+
+static int ask(struct tf_ras *ras, const siginfo_t *info,
+	       struct tf_ras_verdict *ret)
+{
+	bool required = info->si_code != MCEERR_AO;
+	struct ras_request *q = request_take(ras);
+	int err;
+
+	if (!q)
+		return -EIO;
+	request_fill(ras, q, info->si_addr, required);
+	q->again = required && q->addr == told_page;
+	request_post(ras, q);
+	if (!request_wait(q))
+		return -EIO;
+	err = q->err;
+	if (!err)
+		err = tf_opts_export(ret, &q->verdict, sizeof(q->verdict));
+	if (required)
+		told_page = q->verdict.cls == TF_RAS_PRIVATE && !q->again ?
+				    q->addr :
+				    0;
+	atomic_store(&q->state, REQUEST_FREE);
+	return err;
+}
+
+int tf_ras_handle(struct tf_engine *e, const siginfo_t *info,
+		  struct tf_ras_verdict *ret)
+{
+	struct tf_ras *ras = ras_enter(e);
+	int saved = errno, err;
+
+	if (!ras)
+		return -ENODEV;
+	if (ras_is_engine_owned(e, info->si_addr)) {
+		atomic_fetch_add(&ras->unrecoverable, 1);
+		atomic_store(&e->degraded, true);
+		err = -ENOTRECOVERABLE;
+	} else {
+		err = ask(ras, info, ret);
+	}
+	ras_leave(ras);
+	errno = saved;
+	return err;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Healing: the sharers of a lost dup get another one. Frames are mapped by
+ * the function that re-homes them, copies are made as promotion makes them.
+ *
+ * The donor is held from its choice to the last sharer (a reserved place, so
+ * that it cannot be freed), and so is the lost dup. Between blocks of sharers
+ * the lock is dropped: sharers may break, leave or join other dups meanwhile,
+ * so the list is looked at anew each time.
+ */
+#include <errno.h>
+
+#include "engine/book.h"
+#include "engine/breaks.h"
+#include "engine/chain.h"
+#include "engine/store.h"
+#include "ras/internal.h"
+
+/* Sharers between two stop points: about 0.2 ms. */
+#define STOP_AFTER 16u
+
+/* How often a sharer that cannot be moved is tried again. */
+#define ROUNDS 3
+
+bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup)
+{
+	const struct tf_dup *d = tf_dup_get(e, dup);
+	uint64_t hash;
+
+	return !d->bad &&
+	       !e->os->hash(e->os, tf_slot_bytes(d->store, d->slot),
+			    d->store->secret, &hash) &&
+	       tf_dup_has_hash(d, hash);
+}
+
+/* Another dup of the chain that can be read and holds what it should. */
+static uint32_t find_donor(struct tf_engine *e, uint32_t lost)
+{
+	uint32_t id = tf_dup_get(e, lost)->next;
+
+	for (; id != lost; id = tf_dup_get(e, id)->next) {
+		if (ras_dup_is_healthy(e, id))
+			return id;
+		tf_dup_condemn(e, id);
+	}
+	return 0;
+}
+
+static int write_slot(const struct tf_store *s, uint32_t slot, const char *from)
+{
+	const struct tf_os *os = s->engine->os;
+	long done = os->write_at(os, s->fd, from, TF_PAGE,
+				 (uint64_t)slot * TF_PAGE);
+
+	if (done == (long)TF_PAGE)
+		return 0;
+	return done < 0 ? (int)done : -EIO;
+}
+
+/* A new dup with the donor's bytes, or 0. It is checked: the copy may be hit
+ * as well. */
+static uint32_t copy_donor(struct tf_engine *e, uint32_t donor)
+{
+	const struct tf_dup *d = tf_dup_get(e, donor);
+	struct tf_store *s = d->store;
+	uint32_t slot, id;
+
+	if (tf_slot_alloc(s, &slot))
+		return 0;
+	if (write_slot(s, slot, tf_slot_bytes(s, d->slot)) ||
+	    tf_dup_create(s, d->hash, slot, &id)) {
+		tf_slot_abandon(s, slot);
+		return 0;
+	}
+	if (ras_dup_is_healthy(e, id))
+		return id;
+	tf_dup_condemn(e, id);
+	tf_dup_retire(e, id);
+	return 0;
+}
+
+/* Where sharers go: the fresh copy if there is one, else any dup with room.
+ * Found anew after every stop point. A place in it is reserved. */
+static uint32_t take_place(struct tf_engine *e, uint32_t lost, uint32_t fresh)
+{
+	uint32_t id = fresh;
+	const struct tf_dup *d = tf_dup_get(e, lost);
+
+	if (!id || !tf_dup_has_room(e, tf_dup_get(e, id)))
+		for (id = d->next; id != lost; id = tf_dup_get(e, id)->next)
+			if (tf_dup_has_room(e, tf_dup_get(e, id)))
+				break;
+	if (id == lost || tf_dup_reserve(e, id))
+		return 0;
+	return id;
+}
+
+/* Move the sharer at `pos` of the list. */
+static bool move_one(struct tf_engine *e, uint32_t lost, unsigned pos,
+		     uint32_t fresh)
+{
+	uint32_t ref = tf_dup_get(e, lost)->sharers[pos];
+	uint32_t to = take_place(e, lost, fresh);
+
+	return to && !tf_rehome(tf_ref_block(e, ref), tf_ref_page(ref), to);
+}
+
+/* From the end of the list, where those that failed gather. How many are
+ * still there. */
+static unsigned move_all(struct tf_engine *e, uint32_t lost, uint32_t fresh)
+{
+	const struct tf_dup *d = tf_dup_get(e, lost);
+	unsigned failed = 0;
+
+	for (unsigned i = 1; d->nsharers > failed; i++) {
+		failed += !move_one(e, lost, d->nsharers - 1 - failed, fresh);
+		if (i % STOP_AFTER == 0)
+			tf_stop_point(e);
+	}
+	return d->nsharers;
+}
+
+/* The frame that somebody waits for. */
+static void move_first(struct tf_ras *ras, struct ras_heal *heal,
+		       uint32_t fresh)
+{
+	struct tf_engine *e = ras->engine;
+	const struct tf_frame *f = tf_ref_frame(e, heal->first);
+
+	if (!move_one(e, heal->dup, f->tag, fresh))
+		return;
+	heal->asker->verdict.source = heal->source;
+	ras_request_done(ras, heal->asker);
+	heal->asker = NULL;
+}
+
+static void tell_guest(struct tf_ras *ras, const struct ras_heal *heal,
+		       uint32_t ref)
+{
+	const struct tf_block *b = tf_ref_block(ras->engine, ref);
+	const char *addr = tf_frame_addr(b, tf_ref_page(ref));
+	const struct ras_request *q = heal->asker;
+	bool here = ref == heal->first && q && q->required;
+
+	ras_vmce_post(ras, b->region->guest, tf_region_gpa(b->region, addr),
+		      here, here ? q->tid : 0);
+}
+
+/* Whoever is left has lost its page. It stays mapped to the lost slot, which
+ * traps, until the guest gives it up. */
+static void give_up(struct tf_ras *ras, const struct ras_heal *heal)
+{
+	struct tf_engine *e = ras->engine;
+	const struct tf_dup *d = tf_dup_get(e, heal->dup);
+
+	while (d->nsharers) {
+		uint32_t ref = d->sharers[d->nsharers - 1];
+		struct tf_block *b = tf_ref_block(e, ref);
+
+		tell_guest(ras, heal, ref);
+		tf_book_cow(b, tf_ref_page(ref));
+	}
+}
+
+static void count_heal(struct tf_engine *e, uint32_t fresh,
+		       struct ras_heal *heal)
+{
+	e->n.heals++;
+	if (fresh)
+		e->n.heals_fresh_copy++;
+	else
+		e->n.heals_existing_dup++;
+	heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
+}
+
+bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
+{
+	struct tf_engine *e = ras->engine;
+	unsigned left = tf_dup_get(e, heal->dup)->nsharers;
+	uint32_t donor, fresh;
+
+	tf_dup_condemn(e, heal->dup);
+	tf_dup_hold(e, heal->dup);
+	donor = find_donor(e, heal->dup);
+	if (donor) {
+		tf_dup_hold(e, donor);
+		fresh = copy_donor(e, donor);
+		if (fresh)
+			tf_dup_hold(e, fresh);
+		count_heal(e, fresh, heal);
+		if (heal->first)
+			move_first(ras, heal, fresh);
+		for (int i = 0; i < ROUNDS && left; i++)
+			left = move_all(e, heal->dup, fresh);
+		if (fresh)
+			tf_dup_let_go(e, fresh);
+		tf_dup_let_go(e, donor);
+	}
+	give_up(ras, heal);
+	tf_dup_let_go(e, heal->dup);
+	return donor && !left;
+}

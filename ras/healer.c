@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The healer thread. Serves requests one after the other, under the engine's
+ * lock. It does not wait for that lock for ever: the thread that holds it may
+ * be the one that waits for us, with an error in memory that is not known to
+ * be the engine's. Then there is no verdict (EIO), and the error goes to the
+ * next handler.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "engine/base/thread.h"
+#include "ras/internal.h"
+
+#define LOCK_TRIES 8
+#define LOCK_WAIT_NS 100000000
+
+/* As tf_lock_urgent(), but not for ever. */
+static bool lock_engine(struct tf_engine *e)
+{
+	bool locked = false;
+
+	atomic_fetch_add(&e->urgent, 1);
+	for (int i = 0; i < LOCK_TRIES && !locked; i++) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += LOCK_WAIT_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		locked = !pthread_mutex_timedlock(&e->lock, &until);
+	}
+	atomic_fetch_sub(&e->urgent, 1);
+	return locked;
+}
+
+static void serve(struct tf_ras *ras, struct ras_request *q)
+{
+	struct tf_engine *e = ras->engine;
+	struct ras_request told;
+
+	if (!lock_engine(e)) {
+		atomic_fetch_add(&ras->timeouts, 1);
+		q->err = -EIO;
+		ras_request_done(ras, q);
+		return;
+	}
+	ras_answer(ras, q, &told);
+	pthread_mutex_unlock(&e->lock);
+	if (ras->event && told.verdict.cls != TF_RAS_NOT_OURS)
+		ras->event(ras->event_user, &told.verdict);
+}
+
+static bool is_waiting(const struct ras_request *q)
+{
+	uint32_t state = atomic_load(&q->state);
+
+	return state == REQUEST_POSTED || state == REQUEST_ABANDONED;
+}
+
+static bool serve_all(struct tf_ras *ras)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < RAS_REQUESTS; i++) {
+		if (!is_waiting(&ras->request[i]))
+			continue;
+		serve(ras, &ras->request[i]);
+		any = true;
+	}
+	return any;
+}
+
+static void *healer_main(void *arg)
+{
+	struct tf_ras *ras = arg;
+
+	for (;;) {
+		uint32_t posted = atomic_load(&ras->posted);
+
+		if (serve_all(ras))
+			continue;
+		if (atomic_load(&ras->stop))
+			return NULL;
+		ras_futex_wait(&ras->posted, posted, 1000);
+	}
+}
+
+int ras_healer_start(struct tf_ras *ras)
+{
+	return tf_thread_start(&ras->healer, healer_main, ras);
+}
+
+void ras_healer_stop(struct tf_ras *ras)
+{
+	atomic_store(&ras->stop, true);
+	atomic_fetch_add(&ras->posted, 1);
+	ras_futex_wake(&ras->posted);
+	pthread_join(ras->healer, NULL);
+}

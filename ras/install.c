@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The SIGBUS handler of the process and the life of an engine's ras.
+ *
+ * The list of engines is the library's one piece of global mutable state with
+ * data in it, because a signal handler is the process's: sixteen pointers,
+ * read without a lock. An engine leaves the list first, then waits for the
+ * handlers that were inside.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/cleanup.h"
+#include "engine/guard.h"
+#include "engine/opts.h"
+#include "ras/internal.h"
+
+#define ENGINES 16
+
+static _Atomic(struct tf_engine *) engines[ENGINES];
+
+/* Handlers that read `engines` just now. */
+static _Atomic unsigned readers;
+
+/* Protects what follows, and changes of `engines`. */
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned installed;
+static struct sigaction before; /* read by the handler once installed */
+
+struct tf_ras *ras_enter(struct tf_engine *e)
+{
+	struct tf_ras *ras;
+
+	atomic_fetch_add(&readers, 1);
+	ras = atomic_load(&e->ras);
+	if (ras)
+		atomic_fetch_add(&ras->users, 1);
+	atomic_fetch_sub(&readers, 1);
+	return ras;
+}
+
+void ras_leave(struct tf_ras *ras)
+{
+	atomic_fetch_sub(&ras->users, 1);
+}
+
+/* As if we were not there. */
+static void next_handler(int sig, siginfo_t *info, void *context)
+{
+	if (before.sa_flags & SA_SIGINFO) {
+		before.sa_sigaction(sig, info, context);
+		return;
+	}
+	if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
+		before.sa_handler(sig);
+		return;
+	}
+	/* The access that failed, or the signal, comes again and ends us. */
+	signal(sig, SIG_DFL);
+	if (info->si_code <= 0)
+		raise(sig);
+}
+
+/* The engine's own reads do not wait for anybody. */
+static void catch_guarded(const void *addr)
+{
+	if (!tf_guard_covers(addr))
+		return;
+	for (int i = 0; i < ENGINES; i++) {
+		struct tf_engine *e = atomic_load(&engines[i]);
+		struct tf_ras *ras = e ? ras_enter(e) : NULL;
+
+		if (!ras)
+			continue;
+		ras_note(ras, addr);
+		ras_leave(ras);
+	}
+	tf_guard_catch(addr);
+}
+
+static bool abort_wanted(struct tf_engine *e, int err)
+{
+	return err == -ENOTRECOVERABLE &&
+	       e->opts.unrecoverable_policy == TF_POLICY_ABORT;
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+	struct tf_ras_verdict v = { .size = sizeof(v) };
+
+	if (info->si_code <= 0) { /* sent by a process: no memory error */
+		next_handler(sig, info, context);
+		return;
+	}
+	catch_guarded(info->si_addr);
+	for (int i = 0; i < ENGINES; i++) {
+		struct tf_engine *e = atomic_load(&engines[i]);
+		int err = e ? tf_ras_handle(e, info, &v) : -ENODEV;
+
+		if (abort_wanted(e, err)) {
+			signal(sig, SIG_DFL);
+			raise(sig);
+			return;
+		}
+		if (!err && v.cls != TF_RAS_NOT_OURS)
+			return;
+	}
+	next_handler(sig, info, context);
+}
+
+static int handler_install(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_sigbus,
+				.sa_flags = SA_SIGINFO | SA_ONSTACK |
+					    SA_NODEFER };
+
+	if (installed)
+		return 0;
+	sigemptyset(&sa.sa_mask);
+	return sigaction(SIGBUS, &sa, &before) ? -errno : 0;
+}
+
+/* Somebody may have put a handler over ours: then it stays. */
+static void handler_remove(void)
+{
+	struct sigaction now;
+
+	if (installed || sigaction(SIGBUS, NULL, &now))
+		return;
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+		sigaction(SIGBUS, &before, NULL);
+}
+
+static int list_add(struct tf_engine *e)
+{
+	for (int i = 0; i < ENGINES; i++) {
+		if (atomic_load(&engines[i]))
+			continue;
+		atomic_store(&engines[i], e);
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+static void list_remove(const struct tf_engine *e)
+{
+	for (int i = 0; i < ENGINES; i++)
+		if (atomic_load(&engines[i]) == e)
+			atomic_store(&engines[i], NULL);
+}
+
+static void poison_found(struct tf_engine *e, const void *addr)
+{
+	struct tf_ras *ras = ras_enter(e);
+
+	if (!ras)
+		return;
+	ras_note(ras, addr);
+	ras_leave(ras);
+}
+
+static void guest_gone(struct tf_engine *e, const struct tf_guest *g)
+{
+	struct tf_ras *ras = ras_enter(e);
+
+	if (!ras)
+		return;
+	ras_vmce_forget(ras, g);
+	ras_leave(ras);
+}
+
+static void ras_stats(struct tf_engine *e, struct tf_stats *ret)
+{
+	struct tf_ras *ras = ras_enter(e);
+
+	if (!ras)
+		return;
+	ret->unrecoverable = atomic_load(&ras->unrecoverable);
+	ret->transient_failed = atomic_load(&ras->timeouts);
+	ras_leave(ras);
+}
+
+static struct tf_ras *ras_new(struct tf_engine *e,
+			      const struct tf_ras_opts *given)
+{
+	struct tf_ras_opts opts = { .size = sizeof(opts), .vmce_eventfd = -1 };
+	struct tf_ras *ras;
+
+	if (tf_opts_copy(&opts, sizeof(opts), given))
+		return NULL;
+	ras = calloc(1, sizeof(*ras));
+	if (!ras)
+		return NULL;
+	ras->engine = e;
+	ras->vmce_eventfd = opts.vmce_eventfd;
+	ras->event = opts.event;
+	ras->event_user = opts.event_user;
+	pthread_mutex_init(&ras->vmce_lock, NULL);
+	return ras;
+}
+
+static void ras_free(struct tf_ras *ras)
+{
+	pthread_mutex_destroy(&ras->vmce_lock);
+	free(ras);
+}
+
+/* Caller holds install_lock. */
+static int publish(struct tf_engine *e, struct tf_ras *ras)
+{
+	int err = handler_install();
+
+	if (!err)
+		err = list_add(e);
+	if (err) {
+		handler_remove();
+		return err;
+	}
+	installed++;
+	pthread_mutex_lock(&e->lock);
+	e->poison_found = poison_found;
+	e->guest_gone = guest_gone;
+	e->ras_end = tf_ras_uninstall;
+	e->ras_stats = ras_stats;
+	pthread_mutex_unlock(&e->lock);
+	atomic_store(&e->ras, ras);
+	return 0;
+}
+
+int tf_ras_install(struct tf_engine *e, const struct tf_ras_opts *opts)
+{
+	struct tf_ras *ras;
+	int err;
+	TF_LOCKED(&install_lock);
+
+	if (atomic_load(&e->ras))
+		return -EALREADY;
+	ras = ras_new(e, opts);
+	if (!ras)
+		return -ENOMEM;
+	err = ras_healer_start(ras);
+	if (err) {
+		ras_free(ras);
+		return err;
+	}
+	err = publish(e, ras);
+	if (err) {
+		ras_healer_stop(ras);
+		ras_free(ras);
+	}
+	return err;
+}
+
+void tf_ras_uninstall(struct tf_engine *e)
+{
+	struct tf_ras *ras = e ? atomic_load(&e->ras) : NULL;
+
+	if (!ras)
+		return;
+	pthread_mutex_lock(&install_lock);
+	list_remove(e);
+	atomic_store(&e->ras, NULL);
+	installed--;
+	handler_remove();
+	pthread_mutex_unlock(&install_lock);
+	pthread_mutex_lock(&e->lock);
+	e->poison_found = NULL;
+	e->guest_gone = NULL;
+	e->ras_end = NULL;
+	e->ras_stats = NULL;
+	pthread_mutex_unlock(&e->lock);
+	/* The healer still answers those that are inside. */
+	while (atomic_load(&readers) || atomic_load(&ras->users))
+		sched_yield();
+	ras_healer_stop(ras);
+	ras_free(ras);
+}

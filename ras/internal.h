@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of ras/ share.
+ *
+ *   handle.c    SIGBUS path: posts a request, waits for the verdict
+ *   install.c   the process's handler, and the life of an engine's ras
+ *   healer.c    the thread that answers requests
+ *   classify.c  what an address is
+ *   heal.c      gives the sharers of a lost dup another one
+ *   vmce.c      machine checks that wait for their guests
+ *   inject.c    faults on purpose
+ *
+ * The healer takes the engine's lock. It allocates nothing and calls no
+ * callback while somebody waits for it: who waits sits in a signal handler and
+ * may hold any lock of the embedder's.
+ */
+#ifndef TF_RAS_INTERNAL_H
+#define TF_RAS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/state.h"
+#include "twinfold/ras.h"
+
+#define RAS_REQUESTS 128u
+#define RAS_VMCES 1024u
+
+enum request_state {
+	REQUEST_FREE,
+	REQUEST_TAKEN,     /* being filled in */
+	REQUEST_POSTED,    /* the healer's */
+	REQUEST_DONE,      /* the waiter's again */
+	REQUEST_ABANDONED, /* nobody waits: the healer frees it */
+};
+
+struct ras_request {
+	_Atomic uint32_t state; /* enum request_state; a futex */
+	uintptr_t addr;
+	pid_t tid;
+	bool required; /* the thread cannot go on without an answer */
+	bool again;    /* it was told once, and came back to the same page */
+	uint64_t begin_ns;
+	int err;
+	struct tf_ras_verdict verdict;
+};
+
+struct tf_ras {
+	struct tf_engine *engine;
+	int vmce_eventfd;
+	tf_ras_event_fn *event;
+	void *event_user;
+
+	struct ras_request request[RAS_REQUESTS];
+	_Atomic uint32_t posted; /* counts posts; a futex */
+	_Atomic uint32_t users;  /* handlers that are inside */
+	_Atomic uint64_t timeouts, unrecoverable;
+	atomic_bool stop;
+	pthread_t healer;
+
+	pthread_mutex_t vmce_lock;
+	struct tf_vmce vmce[RAS_VMCES]; /* under vmce_lock, oldest first */
+	unsigned nvmces;                /* likewise */
+};
+
+/* handle.c. Signal-safe. */
+void ras_futex_wait(_Atomic uint32_t *word, uint32_t value, unsigned ms);
+void ras_futex_wake(_Atomic uint32_t *word);
+/* Say that an address is lost, and go on. */
+void ras_note(struct tf_ras *ras, const void *addr);
+
+/* install.c: the engine's, or NULL. A caller that got one is counted. */
+struct tf_ras *ras_enter(struct tf_engine *e);
+void ras_leave(struct tf_ras *ras);
+
+/* healer.c */
+int ras_healer_start(struct tf_ras *ras);
+void ras_healer_stop(struct tf_ras *ras);
+
+/* classify.c */
+/* Certain: memory of the engine that nothing heals. Lock-free, signal-safe. */
+bool ras_is_engine_owned(const struct tf_engine *e, const void *addr);
+/* Find out what was hit, heal it, and answer the request; what was answered
+ * goes to *told. Caller holds the engine's lock. */
+void ras_answer(struct tf_ras *ras, struct ras_request *q,
+		struct ras_request *told);
+
+/* heal.c: called with the engine's lock, which is dropped now and then. */
+struct ras_heal {
+	uint32_t dup;   /* that is lost */
+	uint32_t first; /* frame reference to be healed first, or 0 */
+	struct ras_request *asker; /* told as soon as `first` is healed; then
+				    * NULL: it is not ours any more */
+	enum tf_ras_source source; /* out */
+};
+/* False: its content exists nowhere else; its sharers were told. */
+bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal);
+/* Is there a readable copy in this dup's slot? */
+bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup);
+
+/* vmce.c: at most one is pending for a page; a required one stays required. */
+void ras_vmce_post(struct tf_ras *ras, struct tf_guest *guest, uint64_t gpa,
+		   bool required, pid_t tid);
+/* A guest is going away. */
+void ras_vmce_forget(struct tf_ras *ras, const struct tf_guest *guest);
+
+/* Answer a request: the waiter goes on, the request is not ours any more. */
+void ras_request_done(struct tf_ras *ras, struct ras_request *q);
+
+#endif
