@@ -140,6 +140,18 @@ struct tf_os {
 	int (*read_file)(const struct tf_os *os, const char *path, char **text);
 	uint64_t (*now_ns)(const struct tf_os *os);
 
+	/* For signal handlers: sleep while *word is `value`, for so many
+	 * milliseconds at most; wake all who do; this thread's number. */
+	void (*wait_word)(const struct tf_os *os, _Atomic uint32_t *word,
+			  uint32_t value, unsigned ms);
+	void (*wake_word)(const struct tf_os *os, _Atomic uint32_t *word);
+	int (*thread_id)(const struct tf_os *os);
+	int (*write_file)(const struct tf_os *os, const char *path,
+			  const char *text);
+	/* ioctl() of a vCPU. */
+	int (*control)(const struct tf_os *os, int fd, unsigned long request,
+		       void *arg);
+
 	/* Guarded reads: -EHWPOISON instead of dying on a memory error. */
 	int (*hash)(const struct tf_os *os, const void *page,
 		    const uint8_t *secret, uint64_t *hash);

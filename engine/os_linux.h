@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The parts of the real kernel seam, split over os_linux.c, os_uffd.c and
- * os_read.c. Included by those three only. */
+ * os_ras.c and os_read.c. Included by those only. */
 #ifndef TF_ENGINE_OS_LINUX_H
 #define TF_ENGINE_OS_LINUX_H
 
@@ -32,6 +32,15 @@ long tf_linux_pagemap_scan(const struct tf_os *os, int fd,
 			   struct tf_scan *scan);
 long tf_linux_pagemap_read(const struct tf_os *os, int fd, const void *addr,
 			   uint64_t *entries, size_t n);
+
+void tf_linux_wait_word(const struct tf_os *os, _Atomic uint32_t *word,
+			uint32_t value, unsigned ms);
+void tf_linux_wake_word(const struct tf_os *os, _Atomic uint32_t *word);
+int tf_linux_thread_id(const struct tf_os *os);
+int tf_linux_write_file(const struct tf_os *os, const char *path,
+			const char *text);
+int tf_linux_control(const struct tf_os *os, int fd, unsigned long request,
+		     void *arg);
 
 int tf_linux_hash(const struct tf_os *os, const void *page,
 		  const uint8_t *secret, uint64_t *hash);

@@ -8,12 +8,7 @@
  * to the healer (ABANDONED).
  */
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "engine/opts.h"
 #include "ras/internal.h"
@@ -27,19 +22,6 @@
 
 /* Code of a signal that the kernel sends for an error nobody has consumed. */
 #define MCEERR_AO 5
-
-void ras_futex_wait(_Atomic uint32_t *word, uint32_t value, unsigned ms)
-{
-	struct timespec t = { .tv_sec = ms / 1000,
-			      .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &t, NULL, 0);
-}
-
-void ras_futex_wake(_Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
 
 static struct ras_request *request_take(struct tf_ras *ras)
 {
@@ -57,7 +39,7 @@ static void request_post(struct tf_ras *ras, struct ras_request *q)
 {
 	atomic_store(&q->state, REQUEST_POSTED);
 	atomic_fetch_add(&ras->posted, 1);
-	ras_futex_wake(&ras->posted);
+	ras->engine->os->wake_word(ras->engine->os, &ras->posted);
 }
 
 void ras_request_done(struct tf_ras *ras, struct ras_request *q)
@@ -66,7 +48,7 @@ void ras_request_done(struct tf_ras *ras, struct ras_request *q)
 
 	q->verdict.ns = ras->engine->os->now_ns(ras->engine->os) - q->begin_ns;
 	if (atomic_compare_exchange_strong(&q->state, &posted, REQUEST_DONE))
-		ras_futex_wake(&q->state);
+		ras->engine->os->wake_word(ras->engine->os, &q->state);
 	else if (posted == REQUEST_ABANDONED)
 		atomic_store(&q->state, REQUEST_FREE);
 }
@@ -74,12 +56,14 @@ void ras_request_done(struct tf_ras *ras, struct ras_request *q)
 static void request_fill(struct tf_ras *ras, struct ras_request *q,
 			 const void *addr, bool required)
 {
+	const struct tf_os *os = ras->engine->os;
+
 	q->addr = (uintptr_t)addr & ~(TF_PAGE - 1);
-	q->tid = (pid_t)syscall(SYS_gettid);
+	q->tid = os->thread_id(os);
 	q->required = required;
 	q->again = false;
 	q->err = 0;
-	q->begin_ns = ras->engine->os->now_ns(ras->engine->os);
+	q->begin_ns = os->now_ns(os);
 	memset(&q->verdict, 0, sizeof(q->verdict));
 	q->verdict.size = sizeof(q->verdict);
 }
@@ -93,18 +77,19 @@ void ras_note(struct tf_ras *ras, const void *addr)
 	request_fill(ras, q, addr, false);
 	atomic_store(&q->state, REQUEST_ABANDONED);
 	atomic_fetch_add(&ras->posted, 1);
-	ras_futex_wake(&ras->posted);
+	ras->engine->os->wake_word(ras->engine->os, &ras->posted);
 }
 
 /* False: nobody answered in time, the slot is the healer's. */
-static bool request_wait(struct ras_request *q)
+static bool request_wait(struct tf_ras *ras, struct ras_request *q)
 {
+	const struct tf_os *os = ras->engine->os;
 	unsigned ms = q->required ? REQUIRED_WAIT_MS : OPTIONAL_WAIT_MS;
 	unsigned tries = q->required ? 10 : 1;
 	uint32_t state = atomic_load(&q->state);
 
 	while (state == REQUEST_POSTED && tries--) {
-		ras_futex_wait(&q->state, REQUEST_POSTED, ms);
+		os->wait_word(os, &q->state, REQUEST_POSTED, ms);
 		state = atomic_load(&q->state);
 	}
 	return state == REQUEST_DONE ||
@@ -127,7 +112,7 @@ static int ask(struct tf_ras *ras, const siginfo_t *info,
 	request_fill(ras, q, info->si_addr, required);
 	q->again = required && q->addr == told_page;
 	request_post(ras, q);
-	if (!request_wait(q))
+	if (!request_wait(ras, q))
 		return -EIO;
 	err = q->err;
 	if (!err)

@@ -74,6 +74,7 @@ static bool serve_all(struct tf_ras *ras)
 static void *healer_main(void *arg)
 {
 	struct tf_ras *ras = arg;
+	const struct tf_os *os = ras->engine->os;
 
 	for (;;) {
 		uint32_t posted = atomic_load(&ras->posted);
@@ -82,7 +83,7 @@ static void *healer_main(void *arg)
 			continue;
 		if (atomic_load(&ras->stop))
 			return NULL;
-		ras_futex_wait(&ras->posted, posted, 1000);
+		os->wait_word(os, &ras->posted, posted, 1000);
 	}
 }
 
@@ -93,8 +94,10 @@ int ras_healer_start(struct tf_ras *ras)
 
 void ras_healer_stop(struct tf_ras *ras)
 {
+	const struct tf_os *os = ras->engine->os;
+
 	atomic_store(&ras->stop, true);
 	atomic_fetch_add(&ras->posted, 1);
-	ras_futex_wake(&ras->posted);
+	os->wake_word(os, &ras->posted);
 	pthread_join(ras->healer, NULL);
 }

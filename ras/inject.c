@@ -9,12 +9,10 @@
  * elsewhere and moved into place by one mremap().
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "engine/base/cleanup.h"
 #include "engine/chain.h"
@@ -183,18 +181,6 @@ static int inject_sim(struct tf_engine *e, struct tf_region *r, char *addr)
 	return lose_private(b, page);
 }
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 /* By page frame, whatever is there now. */
 static int inject_pfn(struct tf_engine *e, const char *addr)
 {
@@ -206,10 +192,12 @@ static int inject_pfn(struct tf_engine *e, const char *addr)
 	if (!(entry & TF_PM_PRESENT) || !pfn)
 		return -ENOENT;
 	snprintf(text, sizeof(text), "%#" PRIx64, pfn);
-	if (!write_text("/sys/kernel/debug/hwpoison/corrupt-pfn", text))
+	if (!e->os->write_file(e->os, "/sys/kernel/debug/hwpoison/corrupt-pfn",
+			       text))
 		return 0;
 	snprintf(text, sizeof(text), "%#" PRIx64, pfn << TF_PAGE_SHIFT);
-	return write_text("/sys/devices/system/memory/hard_offline_page", text);
+	return e->os->write_file(
+		e->os, "/sys/devices/system/memory/hard_offline_page", text);
 }
 
 static int cannot(struct tf_engine *e, const char *how, const char *lacks)

@@ -65,10 +65,7 @@ struct tf_ras {
 	unsigned nvmces;                /* likewise */
 };
 
-/* handle.c. Signal-safe. */
-void ras_futex_wait(_Atomic uint32_t *word, uint32_t value, unsigned ms);
-void ras_futex_wake(_Atomic uint32_t *word);
-/* Say that an address is lost, and go on. */
+/* handle.c. Signal-safe: say that an address is lost, and go on. */
 void ras_note(struct tf_ras *ras, const void *addr);
 
 /* install.c: the engine's, or NULL. A caller that got one is counted. */

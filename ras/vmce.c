@@ -7,7 +7,6 @@
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "engine/base/cleanup.h"
 #include "ras/internal.h"
@@ -110,6 +109,11 @@ int tf_ras_take_vmce(struct tf_engine *e, pid_t tid, struct tf_vmce *ret)
 #define MCG_REQUIRED 7 /* RIPV, EIPV, MCIP */
 #define MCG_OPTIONAL 5 /* RIPV, MCIP */
 
+static int vcpu_call(int vcpu_fd, unsigned long request, void *arg)
+{
+	return tf_os_linux.control(&tf_os_linux, vcpu_fd, request, arg);
+}
+
 static bool vendor_is_amd(int vcpu_fd)
 {
 	struct kvm_cpuid2 *cpuid = calloc(
@@ -119,7 +123,7 @@ static bool vendor_is_amd(int vcpu_fd)
 	if (!cpuid)
 		return false;
 	cpuid->nent = CPUID_ENTRIES;
-	if (!ioctl(vcpu_fd, KVM_GET_CPUID2, cpuid))
+	if (!vcpu_call(vcpu_fd, KVM_GET_CPUID2, cpuid))
 		for (unsigned i = 0; i < cpuid->nent; i++)
 			if (!cpuid->entries[i].function)
 				amd = cpuid->entries[i].ebx ==
@@ -136,12 +140,14 @@ static int may_raise(int vcpu_fd)
 	} msr = { .head = { .nmsrs = 1 },
 		  .entry = { .index = MSR_MCG_STATUS } };
 	struct kvm_sregs sregs;
+	int err;
 
-	if (ioctl(vcpu_fd, KVM_GET_SREGS, &sregs))
-		return -errno;
+	err = vcpu_call(vcpu_fd, KVM_GET_SREGS, &sregs);
+	if (err)
+		return err;
 	if (!(sregs.cr4 & CR4_MCE))
 		return -ENOTSUP;
-	if (ioctl(vcpu_fd, KVM_GET_MSRS, &msr) != 1)
+	if (vcpu_call(vcpu_fd, KVM_GET_MSRS, &msr) != 1)
 		return -EIO;
 	return msr.entry.data & MCG_STATUS_MCIP ? -EBUSY : 0;
 }
@@ -163,5 +169,5 @@ int tf_ras_vmce_kvm(int vcpu_fd, const struct tf_vmce *vmce)
 		mce.status = amd ? AMD_OPTIONAL : INTEL_OPTIONAL;
 		mce.mcg_status = MCG_OPTIONAL;
 	}
-	return ioctl(vcpu_fd, KVM_X86_SET_MCE, &mce) ? -errno : 0;
+	return vcpu_call(vcpu_fd, KVM_X86_SET_MCE, &mce);
 }
