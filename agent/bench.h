@@ -109,7 +109,7 @@ struct bench_case {
 };
 
 extern const struct bench_case bench_converge, bench_steady, bench_churn,
-	bench_sparse, bench_memory, bench_fence;
+	bench_sparse, bench_memory, bench_fence, bench_heal;
 
 /* bench_options.c */
 extern const char *const bench_shape_names[];

@@ -23,8 +23,8 @@ const char *const bench_shape_names[] = {
 #define N_SHAPES (sizeof(bench_shape_names) / sizeof(bench_shape_names[0]))
 
 static const struct bench_case *const cases[] = {
-	&bench_converge, &bench_steady, &bench_churn,
-	&bench_sparse,   &bench_memory, &bench_fence,
+	&bench_converge, &bench_steady, &bench_churn, &bench_sparse,
+	&bench_memory,   &bench_fence,  &bench_heal,
 };
 
 #define N_CASES (sizeof(cases) / sizeof(cases[0]))

@@ -60,14 +60,12 @@ static int opts_take(struct tf_engine *e, const struct tf_engine_opts *given)
 		o->max_page_sharing = 256;
 	if (!o->min_copies)
 		o->min_copies = 1;
+	if (!o->copy_sharers)
+		o->copy_sharers = 8;
 	if (o->max_page_sharing < 2 || o->max_page_sharing > MAX_SHARING)
 		return bad_opt(&e->log, "max_page_sharing", "2 to 4096");
 	if (o->min_copies > 2)
 		return bad_opt(&e->log, "min_copies", "1 or 2");
-	if (o->min_copies > 1)
-		tf_log(&e->log, TF_LOG_WARNING,
-		       "min_copies has no effect: second copies are not kept "
-		       "yet");
 	if ((unsigned)o->scan_mode > TF_SCAN_HASH)
 		return bad_opt(&e->log, "scan_mode", "a TF_SCAN_ value");
 	if ((unsigned)o->scatter > TF_SCATTER_KSM)

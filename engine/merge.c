@@ -93,13 +93,23 @@ static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
 	count_gap(batch, leg_add(batch, b, page, s->zero_hash, TF_LEG_ZERO));
 }
 
+/* A content with many sharers keeps a second copy to heal from. */
+static bool wants_copy(const struct tf_engine *e, uint32_t dup)
+{
+	const struct tf_dup *d = tf_dup_get(e, dup);
+
+	return e->opts.min_copies > 1 && d->next == dup &&
+	       d->nsharers >= e->opts.copy_sharers;
+}
+
 static void plan_join(struct tf_batch *batch, struct tf_block *b, unsigned page,
 		      uint32_t dup)
 {
 	struct tf_engine *e = batch->engine;
 	struct tf_dup *d = tf_dup_get(e, dup);
-	enum tf_leg_kind kind = tf_dup_has_room(e, d) ? TF_LEG_JOIN :
-							TF_LEG_GROW;
+	enum tf_leg_kind kind = tf_dup_has_room(e, d) && !wants_copy(e, dup) ?
+					TF_LEG_JOIN :
+					TF_LEG_GROW;
 	struct tf_leg *l;
 
 	/* Also in a full dup: it must outlive the comparison. */

@@ -19,6 +19,9 @@
 /* Sharers between two stop points: about 0.2 ms. */
 #define STOP_AFTER 16u
 
+/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
+#define POPULATE_READ 22
+
 /* How often a sharer that cannot be moved is tried again. */
 #define ROUNDS 3
 
@@ -125,10 +128,13 @@ static void move_first(struct tf_ras *ras, struct ras_heal *heal,
 		       uint32_t fresh)
 {
 	struct tf_engine *e = ras->engine;
-	const struct tf_frame *f = tf_ref_frame(e, heal->first);
+	const struct tf_block *b = tf_ref_block(e, heal->first);
+	unsigned page = tf_ref_page(heal->first);
 
-	if (!move_one(e, heal->dup, f->tag, fresh))
+	if (!move_one(e, heal->dup, b->frames[page].tag, fresh))
 		return;
+	/* Its fault would wait for the mappings that we make next. */
+	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, POPULATE_READ);
 	heal->asker->verdict.source = heal->source;
 	ras_request_done(ras, heal->asker);
 	heal->asker = NULL;

@@ -66,20 +66,33 @@ void ras_vmce_forget(struct tf_ras *ras, const struct tf_guest *guest)
 	ras->nvmces = kept;
 }
 
-static bool take(struct tf_ras *ras, pid_t tid, struct tf_vmce *ret)
+/* The oldest for this very thread, or else for no particular one. */
+static unsigned choose(const struct tf_ras *ras, pid_t tid)
 {
-	TF_LOCKED(&ras->vmce_lock);
+	unsigned any = ras->nvmces;
 
 	for (unsigned i = 0; i < ras->nvmces; i++) {
-		if (tid && ras->vmce[i].tid && ras->vmce[i].tid != tid)
-			continue;
-		*ret = ras->vmce[i];
-		memmove(&ras->vmce[i], &ras->vmce[i + 1],
-			(ras->nvmces - i - 1) * sizeof(*ret));
-		ras->nvmces--;
-		return true;
+		if (!tid || ras->vmce[i].tid == tid)
+			return i;
+		if (!ras->vmce[i].tid && any == ras->nvmces)
+			any = i;
 	}
-	return false;
+	return any;
+}
+
+static bool take(struct tf_ras *ras, pid_t tid, struct tf_vmce *ret)
+{
+	unsigned i;
+	TF_LOCKED(&ras->vmce_lock);
+
+	i = choose(ras, tid);
+	if (i == ras->nvmces)
+		return false;
+	*ret = ras->vmce[i];
+	memmove(&ras->vmce[i], &ras->vmce[i + 1],
+		(ras->nvmces - i - 1) * sizeof(*ret));
+	ras->nvmces--;
+	return true;
 }
 
 int tf_ras_take_vmce(struct tf_engine *e, pid_t tid, struct tf_vmce *ret)

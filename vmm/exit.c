@@ -46,12 +46,10 @@ static enum tf_vcpu_state memory_access(struct tf_vcpu *vcpu)
 	const struct kvm_run *run = vcpu->run;
 	uint64_t gpa = run->mmio.phys_addr;
 	const char *what = run->mmio.is_write ? "write to" : "read of";
+	char *hva = tf_vm_hva(vcpu->vm, gpa, run->mmio.len);
 
-	if (tf_vm_hva(vcpu->vm, gpa, 1))
-		return tf_vcpu_fail(vcpu,
-				    "%s gpa 0x%" PRIx64 " inside a memslot "
-				    "was refused: the page may be poisoned",
-				    what, gpa);
+	if (hva)
+		return tf_vcpu_poisoned(vcpu, gpa, hva);
 	return tf_vcpu_fail(vcpu, "%s gpa 0x%" PRIx64 ", which is not RAM",
 			    what, gpa);
 }

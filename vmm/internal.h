@@ -32,6 +32,7 @@ struct tf_vm {
 	int vm_fd;
 	size_t run_bytes; /* of a vCPU's struct kvm_run */
 	struct tf_guest *guest;
+	struct tf_engine *engine; /* with healing, or NULL */
 	unsigned nram;
 	unsigned nvcpus;
 	struct tf_ram ram[TF_VM_RAM_MAX];
@@ -60,6 +61,14 @@ void tf_vm_free_ram(struct tf_vm *vm);
  * go on with: RUNNING, HALTED or FAILED (`why` is set).
  */
 enum tf_vcpu_state tf_vcpu_exit(struct tf_vcpu *vcpu);
+
+/* RAM at `gpa` could not be accessed: heal it, or tell the guest. As
+ * tf_vcpu_exit(). */
+enum tf_vcpu_state tf_vcpu_poisoned(struct tf_vcpu *vcpu, uint64_t gpa,
+				    char *hva);
+
+/* Give the vCPU machine checks. */
+int tf_vcpu_setup_mce(struct tf_vcpu *vcpu);
 
 /* Set `why`. Returns TF_VCPU_FAILED. */
 enum tf_vcpu_state tf_vcpu_fail(struct tf_vcpu *vcpu, const char *fmt, ...)

@@ -135,7 +135,7 @@ static int open_vcpu(struct tf_vcpu *vcpu)
 	if (run == MAP_FAILED)
 		return -errno;
 	vcpu->run = run;
-	return 0;
+	return vm->engine ? tf_vcpu_setup_mce(vcpu) : 0;
 }
 
 int tf_vcpu_create(struct tf_vm *vm, const struct tf_vcpu_opts *opts,

@@ -75,8 +75,10 @@ int tf_vm_create(const struct tf_vm_opts *opts, struct tf_vm **ret)
 	if (!vm)
 		return -ENOMEM;
 	vm->kvm_fd = vm->vm_fd = -1;
-	if (opts)
+	if (opts) {
 		vm->guest = opts->guest;
+		vm->engine = opts->engine;
+	}
 	if (!opts || opts->backend == TF_BACKEND_KVM)
 		r = open_kvm(vm);
 	if (r) {

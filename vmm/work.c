@@ -94,6 +94,7 @@ static int build(struct tf_work *work, const struct tf_work_opts *opts)
 		.size = sizeof(vm),
 		.backend = opts->backend,
 		.guest = opts->guest,
+		.engine = opts->engine,
 	};
 	struct tf_vcpu_opts vcpu = {
 		.size = sizeof(vcpu),

@@ -81,16 +81,17 @@ struct tf_engine_opts {
 	 * stand alone may take three quarters of it, short runs seven
 	 * eighths. */
 	size_t vma_budget;
-	/* Stable copies kept of a content with many sharers, 1 or 2.
-	 * Default 1. 2 is accepted and has no effect yet (logged). */
+	/* Stable copies kept of a content with copy_sharers sharers or more,
+	 * 1 or 2, so that it can be healed. Default 1. */
 	unsigned min_copies;
 	enum tf_scan_mode scan_mode;
-	/* Checked and kept; memory errors are not handled yet. */
+	/* See tf_ras_handle(). */
 	enum tf_policy unrecoverable_policy;
 	/* Called for every log line, or NULL. See twinfold/log.h. */
 	tf_log_fn *log;
 	void *log_user;
 	enum tf_scatter scatter;
+	unsigned copy_sharers; /* see min_copies; default 8 */
 };
 
 struct tf_guest_opts {

@@ -44,6 +44,10 @@ struct tf_vm_opts {
 	/* Every memslot is registered with this guest as well, and deleted
 	 * from it by tf_vm_destroy(). It must outlive the VM. NULL: none. */
 	struct tf_guest *guest;
+	/* That guest's engine, if tf_ras_install() was called for it: lost
+	 * pages heal, or the guest gets a machine check. NULL: a vCPU that
+	 * touches a lost page fails. */
+	struct tf_engine *engine;
 };
 
 /*
@@ -161,6 +165,7 @@ struct tf_work_opts {
 	size_t bytes;
 	/* Passed on to tf_vm_opts. */
 	struct tf_guest *guest;
+	struct tf_engine *engine;
 };
 
 #define TF_WORK_MEM_MIN ((size_t)2 << 20)
