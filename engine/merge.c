@@ -99,7 +99,7 @@ static bool wants_copy(const struct tf_engine *e, uint32_t dup)
 	const struct tf_dup *d = tf_dup_get(e, dup);
 
 	return e->opts.min_copies > 1 && d->next == dup &&
-	       d->nsharers >= e->opts.copy_sharers;
+	       d->nsharers + d->pending >= e->opts.copy_sharers;
 }
 
 static void plan_join(struct tf_batch *batch, struct tf_block *b, unsigned page,

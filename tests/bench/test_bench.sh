@@ -187,6 +187,7 @@ check_case "memory --mem 16 --vs ksm" shape metadata_bytes_per_page \
 	kernel_bytes_per_merged_page net_saved_fraction \
 	ksm.kernel_bytes_per_merged_page
 check_case "fence --mem 4 --seconds 1" pause_p50_us pause_p99_us
+check_case "heal --mem 16" n sharers p50_us p99_us all_sharers_us find_ratio
 
 if [[ -w $ksm/run && $skipped -eq 0 ]]; then
 	check_signal INT 130

@@ -144,8 +144,8 @@ static void unique_pages_become_one_vmce(void **state)
 	for (unsigned i = 0; i < PAGES; i++)
 		unit_fill(ram + i * TF_PAGE, i + 1);
 	unit_passes(&u, 2);
-	assert_int_equal(
-		tf_ras_inject(u.e, g, 3 * TF_PAGE + 8, TF_INJECT_SIM), 0);
+	assert_int_equal(tf_ras_inject(u.e, g, 3 * TF_PAGE + 8, TF_INJECT_SIM),
+			 0);
 	info.si_addr = ram + 3 * TF_PAGE + 8;
 	assert_int_equal(tf_ras_handle(u.e, &info, &v), 0);
 	assert_int_equal(v.cls, TF_RAS_PRIVATE);
@@ -196,6 +196,39 @@ static void singletons_are_lost(void **state)
 	assert_int_equal(tf_guest_discard(g, 0, 5 * TF_PAGE), 0);
 	for (unsigned i = 0; i < 5; i++)
 		unit_assert_page(ram + i * TF_PAGE, 0);
+	unit_check(&u);
+	unit_close(&u);
+}
+
+/* A content with enough sharers has a second copy before its dup is full. */
+static void second_copies_are_kept(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_init(&u);
+	u.opts.smart_scan = 0;
+	u.opts.min_copies = 2;
+	u.opts.copy_sharers = 4;
+	unit_open(&u);
+	assert_int_equal(tf_ras_install(u.e, NULL), 0);
+	g = unit_guest(&u, NULL);
+	ram = unit_ram(&u, PAGES * TF_PAGE);
+	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+	for (unsigned i = 0; i < PAGES; i++)
+		unit_fill(ram + i * TF_PAGE, i < 3 ? 1 : i < 20 ? 2 : 100 + i);
+	unit_passes(&u, 3);
+	assert_int_equal(unit_stats(&u).chains, 2);
+	assert_int_equal(unit_stats(&u).chain_dups, 1); /* 3 are too few */
+	assert_int_equal(unit_stats(&u).pages_recoverable, 17);
+	assert_int_equal(tf_ras_inject(u.e, g, 5 * TF_PAGE, TF_INJECT_SIM), 0);
+	for (unsigned i = 0; i < 20; i++)
+		unit_assert_page(ram + i * TF_PAGE, i < 3 ? 1 : 2);
+	assert_int_equal(unit_stats(&u).heals, 1);
+	assert_int_equal(unit_stats(&u).vmces, 0);
+	assert_int_equal(unit_stats(&u).chain_dups, 1);
 	unit_check(&u);
 	unit_close(&u);
 }
@@ -278,6 +311,7 @@ int main(void)
 		cmocka_unit_test(a_written_zero_page_does_not),
 		cmocka_unit_test(unique_pages_become_one_vmce),
 		cmocka_unit_test(singletons_are_lost),
+		cmocka_unit_test(second_copies_are_kept),
 		cmocka_unit_test(poison_that_the_engine_finds),
 		cmocka_unit_test(the_engines_own_memory_is_not_recoverable),
 	};
