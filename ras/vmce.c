@@ -145,24 +145,35 @@ static bool vendor_is_amd(int vcpu_fd)
 	return amd;
 }
 
+static int read_msr(int vcpu_fd, uint32_t index, uint64_t *value)
+{
+	union {
+		struct kvm_msrs msrs;
+		char room[sizeof(struct kvm_msrs) +
+			  sizeof(struct kvm_msr_entry)];
+	} arg = { .msrs = { .nmsrs = 1 } };
+
+	arg.msrs.entries[0].index = index;
+	if (vcpu_call(vcpu_fd, KVM_GET_MSRS, &arg) != 1)
+		return -EIO;
+	*value = arg.msrs.entries[0].data;
+	return 0;
+}
+
 static int may_raise(int vcpu_fd)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msr = { .head = { .nmsrs = 1 },
-		  .entry = { .index = MSR_MCG_STATUS } };
 	struct kvm_sregs sregs;
-	int err;
+	uint64_t mcg = 0;
+	int err = vcpu_call(vcpu_fd, KVM_GET_SREGS, &sregs);
 
-	err = vcpu_call(vcpu_fd, KVM_GET_SREGS, &sregs);
 	if (err)
 		return err;
 	if (!(sregs.cr4 & CR4_MCE))
 		return -ENOTSUP;
-	if (vcpu_call(vcpu_fd, KVM_GET_MSRS, &msr) != 1)
-		return -EIO;
-	return msr.entry.data & MCG_STATUS_MCIP ? -EBUSY : 0;
+	err = read_msr(vcpu_fd, MSR_MCG_STATUS, &mcg);
+	if (err)
+		return err;
+	return mcg & MCG_STATUS_MCIP ? -EBUSY : 0;
 }
 
 int tf_ras_vmce_kvm(int vcpu_fd, const struct tf_vmce *vmce)

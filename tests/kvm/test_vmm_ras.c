@@ -238,7 +238,7 @@ static void threads_do_not_notice(void **state)
 /* The only copy, in a guest that takes no machine checks. */
 static void an_only_copy_stops_a_deaf_guest(void **state)
 {
-	struct tf_work_report r = { .size = sizeof(r) };
+	struct tf_work_report r;
 	struct world w;
 
 	(void)state;
