@@ -160,25 +160,26 @@ static bool remap_alias(struct tf_engine *e, struct tf_block *b, unsigned page)
 
 /* The sharers of a dup, wherever the error was seen. Answers the request. */
 static void answer_dup(struct tf_ras *ras, struct ras_request *q,
-		       struct ras_request *told, uint32_t dup, uint32_t first)
+		       struct tf_ras_verdict *told, uint32_t dup,
+		       uint32_t first)
 {
 	struct ras_heal heal = { .dup = dup, .first = first, .asker = q };
 	bool healed;
 
 	say(q, TF_RAS_SHARED, TF_RAS_FROM_NOWHERE);
-	*told = *q;
+	*told = q->verdict;
 	healed = ras_heal_dup(ras, &heal);
-	told->verdict.source = heal.source;
+	told->source = heal.source;
 	if (!healed)
-		told->verdict.cls = TF_RAS_PRIVATE;
+		told->cls = TF_RAS_PRIVATE;
 	if (!heal.asker)
 		return;
-	q->verdict = told->verdict;
+	q->verdict = *told;
 	ras_request_done(ras, q);
 }
 
 static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
-			 struct ras_request *told, struct tf_region *r)
+			 struct tf_ras_verdict *told, struct tf_region *r)
 {
 	struct tf_engine *e = ras->engine;
 	struct tf_block *b =
@@ -219,7 +220,7 @@ static struct tf_store *store_at(struct tf_engine *e, const void *addr)
 }
 
 static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
-			struct ras_request *told, const struct tf_store *s)
+			struct tf_ras_verdict *told, const struct tf_store *s)
 {
 	size_t off = (size_t)((const char *)q->addr - s->map);
 	uint32_t dup = tf_slot_dup(s, (uint32_t)(off / TF_PAGE));
@@ -233,7 +234,7 @@ static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
 }
 
 void ras_answer(struct tf_ras *ras, struct ras_request *q,
-		struct ras_request *told)
+		struct tf_ras_verdict *told)
 {
 	struct tf_engine *e = ras->engine;
 	struct tf_region *r = tf_region_at(e, (char *)q->addr);
@@ -245,6 +246,6 @@ void ras_answer(struct tf_ras *ras, struct ras_request *q,
 		return;
 	if (!r && !s)
 		say(q, TF_RAS_NOT_OURS, TF_RAS_FROM_NOWHERE);
-	*told = *q;
+	*told = q->verdict;
 	ras_request_done(ras, q);
 }

@@ -37,7 +37,7 @@ static bool lock_engine(struct tf_engine *e)
 static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
-	struct ras_request told;
+	struct tf_ras_verdict told;
 
 	if (!lock_engine(e)) {
 		atomic_fetch_add(&ras->timeouts, 1);
@@ -47,8 +47,8 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 	}
 	ras_answer(ras, q, &told);
 	pthread_mutex_unlock(&e->lock);
-	if (ras->event && told.verdict.cls != TF_RAS_NOT_OURS)
-		ras->event(ras->event_user, &told.verdict);
+	if (ras->event && told.cls != TF_RAS_NOT_OURS)
+		ras->event(ras->event_user, &told);
 }
 
 static bool is_waiting(const struct ras_request *q)

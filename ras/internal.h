@@ -82,7 +82,7 @@ bool ras_is_engine_owned(const struct tf_engine *e, const void *addr);
 /* Find out what was hit, heal it, and answer the request; what was answered
  * goes to *told. Caller holds the engine's lock. */
 void ras_answer(struct tf_ras *ras, struct ras_request *q,
-		struct ras_request *told);
+		struct tf_ras_verdict *told);
 
 /* heal.c: called with the engine's lock, which is dropped now and then. */
 struct ras_heal {
