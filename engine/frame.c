@@ -34,6 +34,13 @@ int tf_frames_init(struct tf_region *r)
 	return r->dirs ? 0 : -ENOMEM;
 }
 
+/* Signal handlers look at the table. */
+static void block_publish(struct tf_engine *e, uint32_t id, struct tf_block *b)
+{
+	__atomic_store_n((struct tf_block **)tf_idtable_get(&e->blocks, id), b,
+			 __ATOMIC_RELEASE);
+}
+
 static void block_free(struct tf_block *b)
 {
 	struct tf_engine *e = b->region->engine;
@@ -43,7 +50,7 @@ static void block_free(struct tf_block *b)
 	e->n.refused -= b->nrefused;
 	e->n.handed -= b->handed;
 	e->n.vmas -= b->vmas;
-	*(struct tf_block **)tf_idtable_get(&e->blocks, b->id) = NULL;
+	block_publish(e, b->id, NULL);
 	tf_idtable_free(&e->blocks, b->id);
 	free(b);
 }
@@ -98,7 +105,7 @@ static struct tf_block *block_new(struct tf_region *r, uint32_t no)
 		free(b);
 		return NULL;
 	}
-	*(struct tf_block **)tf_idtable_get(&e->blocks, b->id) = b;
+	block_publish(e, b->id, b);
 	b->region = r;
 	b->no = no;
 	return b;

@@ -25,7 +25,9 @@ static bool within(const void *addr, const void *start, size_t len)
 
 static bool in_table(const struct tf_idtable *t, const void *addr)
 {
-	for (uint32_t i = 0; i * TF_IDTABLE_CHUNK < t->used; i++) {
+	uint32_t used = __atomic_load_n(&t->used, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i * TF_IDTABLE_CHUNK < used; i++) {
 		const char *chunk =
 			__atomic_load_n(&t->chunks[i], __ATOMIC_ACQUIRE);
 
@@ -40,7 +42,9 @@ static bool in_table(const struct tf_idtable *t, const void *addr)
 
 static bool in_block(const struct tf_engine *e, const void *addr)
 {
-	for (uint32_t id = 1; id < e->blocks.used; id++) {
+	uint32_t used = __atomic_load_n(&e->blocks.used, __ATOMIC_ACQUIRE);
+
+	for (uint32_t id = 1; id < used; id++) {
 		const char *b =
 			__atomic_load_n((char **)tf_idtable_get(&e->blocks, id),
 					__ATOMIC_RELAXED);

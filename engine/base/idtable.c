@@ -48,9 +48,12 @@ int tf_idtable_alloc(struct tf_idtable *t, uint32_t *id)
 
 		if (err)
 			return err;
-		got = t->used++;
+		got = t->used;
 	}
 	memset(tf_idtable_get(t, got), 0, t->record);
+	/* Published with its record in place: signal handlers look. */
+	if (got == t->used)
+		__atomic_store_n(&t->used, got + 1, __ATOMIC_RELEASE);
 	t->live++;
 	*id = got;
 	return 0;
