@@ -348,7 +348,9 @@ int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
 
 	if (err) {
 		tf_dup_unreserve(e, dup);
-		if (tf_break(b, page, 1)) /* the mapping may be gone */
+		/* The mapping may be gone. What is lost is not mapped again. */
+		if (!tf_dup_get(e, b->frames[page].shared.dup)->bad &&
+		    tf_break(b, page, 1))
 			map_again(b, page, 1);
 		return err;
 	}

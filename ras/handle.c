@@ -117,7 +117,7 @@ static int ask(struct tf_ras *ras, const siginfo_t *info,
 	err = q->err;
 	if (!err)
 		err = tf_opts_export(ret, &q->verdict, sizeof(q->verdict));
-	if (required)
+	if (required && q->verdict.cls != TF_RAS_NOT_OURS)
 		told_page = q->verdict.cls == TF_RAS_PRIVATE && !q->again ?
 				    q->addr :
 				    0;

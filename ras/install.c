@@ -58,6 +58,8 @@ static void next_handler(int sig, siginfo_t *info, void *context)
 		before.sa_handler(sig);
 		return;
 	}
+	if (before.sa_handler == SIG_IGN && info->si_code <= 0)
+		return;
 	/* The access that failed, or the signal, comes again and ends us. */
 	signal(sig, SIG_DFL);
 	if (info->si_code <= 0)
