@@ -63,6 +63,7 @@ bool ras_is_engine_owned(const struct tf_engine *e, const void *addr)
 	return within(addr, e, sizeof(*e)) ||
 	       within(addr, e->batch, sizeof(struct tf_batch)) ||
 	       within(addr, e->zero_page, TF_PAGE) ||
+	       within(addr, e->staging, TF_STAGE_PAGES * TF_PAGE) ||
 	       in_table(&e->dups, addr) || in_table(&e->blocks, addr) ||
 	       in_block(e, addr);
 }
@@ -111,6 +112,16 @@ static void replace_lost(struct tf_region *r, char *addr)
 		tf_book_hole(b, tf_region_page_of(r, addr));
 }
 
+/* The engine does not look at it again. */
+static void forget_lost(struct tf_region *r, char *addr)
+{
+	struct tf_block *b = tf_block_find(r, tf_region_block_of(r, addr));
+	unsigned page = tf_region_page_of(r, addr);
+
+	if (b && b->frames[page].state == TF_FRAME_NEW)
+		tf_frame_pend(b, page, false);
+}
+
 static void answer_private(struct tf_ras *ras, struct ras_request *q,
 			   struct tf_region *r)
 {
@@ -126,6 +137,8 @@ static void answer_private(struct tf_ras *ras, struct ras_request *q,
 		      q->required ? q->tid : 0);
 	if (q->again)
 		replace_lost(r, addr);
+	else
+		forget_lost(r, addr);
 }
 
 /* The kernel's zero page was here, and nothing was written since. */

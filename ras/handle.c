@@ -20,10 +20,10 @@
 /* One that cannot go on waits until the healer gives up (healer.c). */
 #define REQUIRED_WAIT_MS 1000u
 
-/* Code of a signal that the kernel sends for an error nobody has consumed. */
-#define MCEERR_AO 5
+/* Milliseconds, about, that it waits for a slot of the table. */
+#define SLOT_TRIES 10000
 
-static struct ras_request *request_take(struct tf_ras *ras)
+static struct ras_request *request_try(struct tf_ras *ras)
 {
 	for (unsigned i = 0; i < RAS_REQUESTS; i++) {
 		uint32_t free = REQUEST_FREE;
@@ -33,6 +33,21 @@ static struct ras_request *request_take(struct tf_ras *ras)
 			return &ras->request[i];
 	}
 	return NULL;
+}
+
+/* The table is full: who can go on does, who cannot waits for a slot. */
+static struct ras_request *request_take(struct tf_ras *ras, bool required)
+{
+	const struct tf_os *os = ras->engine->os;
+	struct ras_request *q = request_try(ras);
+
+	for (int i = 0; !q && required && i < SLOT_TRIES; i++) {
+		uint32_t posted = atomic_load(&ras->posted);
+
+		os->wait_word(os, &ras->posted, posted, 1);
+		q = request_try(ras);
+	}
+	return q;
 }
 
 static void request_post(struct tf_ras *ras, struct ras_request *q)
@@ -70,7 +85,7 @@ static void request_fill(struct tf_ras *ras, struct ras_request *q,
 
 void ras_note(struct tf_ras *ras, const void *addr)
 {
-	struct ras_request *q = request_take(ras);
+	struct ras_request *q = request_take(ras, false);
 
 	if (!q)
 		return; /* the next touch says it again */
@@ -104,7 +119,7 @@ static int ask(struct tf_ras *ras, const siginfo_t *info,
 	       struct tf_ras_verdict *ret)
 {
 	bool required = info->si_code != MCEERR_AO;
-	struct ras_request *q = request_take(ras);
+	struct ras_request *q = request_take(ras, required);
 	int err;
 
 	if (!q)

@@ -36,15 +36,27 @@ bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup)
 	       tf_dup_has_hash(d, hash);
 }
 
-/* Another dup of the chain that can be read and holds what it should. */
-static uint32_t find_donor(struct tf_engine *e, uint32_t lost)
+/* Lost as well: its sharers are healed, or told, in their turn. */
+static void found_lost(struct tf_ras *ras, uint32_t id)
 {
+	const struct tf_dup *d = tf_dup_get(ras->engine, id);
+
+	if (d->bad)
+		return;
+	tf_dup_condemn(ras->engine, id);
+	ras_note(ras, tf_slot_bytes(d->store, d->slot));
+}
+
+/* Another dup of the chain that can be read and holds what it should. */
+static uint32_t find_donor(struct tf_ras *ras, uint32_t lost)
+{
+	struct tf_engine *e = ras->engine;
 	uint32_t id = tf_dup_get(e, lost)->next;
 
 	for (; id != lost; id = tf_dup_get(e, id)->next) {
 		if (ras_dup_is_healthy(e, id))
 			return id;
-		tf_dup_condemn(e, id);
+		found_lost(ras, id);
 	}
 	return 0;
 }
@@ -91,7 +103,8 @@ static uint32_t take_place(struct tf_engine *e, uint32_t lost, uint32_t fresh)
 
 	if (!id || !tf_dup_has_room(e, tf_dup_get(e, id)))
 		for (id = d->next; id != lost; id = tf_dup_get(e, id)->next)
-			if (tf_dup_has_room(e, tf_dup_get(e, id)))
+			if (tf_dup_has_room(e, tf_dup_get(e, id)) &&
+			    ras_dup_is_healthy(e, id))
 				break;
 	if (id == lost || tf_dup_reserve(e, id))
 		return 0;
@@ -110,15 +123,20 @@ static bool move_one(struct tf_engine *e, uint32_t lost, unsigned pos,
 
 /* From the end of the list, where those that failed gather. How many are
  * still there. */
-static unsigned move_all(struct tf_engine *e, uint32_t lost, uint32_t fresh)
+static unsigned move_all(struct tf_ras *ras, uint32_t lost, uint32_t fresh)
 {
+	struct tf_engine *e = ras->engine;
 	const struct tf_dup *d = tf_dup_get(e, lost);
 	unsigned failed = 0;
 
 	for (unsigned i = 1; d->nsharers > failed; i++) {
 		failed += !move_one(e, lost, d->nsharers - 1 - failed, fresh);
-		if (i % STOP_AFTER == 0)
-			tf_stop_point(e);
+		if (i % STOP_AFTER)
+			continue;
+		tf_stop_point(e);
+		/* The copy may have been hit meanwhile. */
+		if (fresh && !ras_dup_is_healthy(e, fresh))
+			found_lost(ras, fresh);
 	}
 	return d->nsharers;
 }
@@ -133,6 +151,7 @@ static void move_first(struct tf_ras *ras, struct ras_heal *heal,
 
 	if (!move_one(e, heal->dup, b->frames[page].tag, fresh))
 		return;
+	heal->moved = true;
 	/* Its fault would wait for the mappings that we make next. */
 	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, POPULATE_READ);
 	heal->asker->verdict.source = heal->source;
@@ -179,6 +198,13 @@ static void count_heal(struct tf_engine *e, uint32_t fresh,
 	heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
 }
 
+static bool is_sharer(const struct tf_engine *e, const struct ras_heal *heal)
+{
+	const struct tf_frame *f = tf_ref_frame(e, heal->first);
+
+	return f->state == TF_FRAME_SHARED && f->shared.dup == heal->dup;
+}
+
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 {
 	struct tf_engine *e = ras->engine;
@@ -187,8 +213,8 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 
 	tf_dup_condemn(e, heal->dup);
 	tf_dup_hold(e, heal->dup);
-	donor = find_donor(e, heal->dup);
-	if (donor) {
+	donor = find_donor(ras, heal->dup);
+	if (donor && left) {
 		tf_dup_hold(e, donor);
 		fresh = copy_donor(e, donor);
 		if (fresh)
@@ -197,12 +223,14 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 		if (heal->first)
 			move_first(ras, heal, fresh);
 		for (int i = 0; i < ROUNDS && left; i++)
-			left = move_all(e, heal->dup, fresh);
+			left = move_all(ras, heal->dup, fresh);
 		if (fresh)
 			tf_dup_let_go(e, fresh);
 		tf_dup_let_go(e, donor);
 	}
+	if (heal->first && !heal->moved)
+		heal->moved = !is_sharer(e, heal);
 	give_up(ras, heal);
 	tf_dup_let_go(e, heal->dup);
-	return donor && !left;
+	return heal->first ? heal->moved : !left;
 }

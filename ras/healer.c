@@ -37,6 +37,7 @@ static bool lock_engine(struct tf_engine *e)
 static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
+	uint64_t begin = q->begin_ns;
 	struct tf_ras_verdict told;
 
 	if (!lock_engine(e)) {
@@ -47,6 +48,7 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 	}
 	ras_answer(ras, q, &told);
 	pthread_mutex_unlock(&e->lock);
+	told.ns = e->os->now_ns(e->os) - begin;
 	if (ras->event && told.cls != TF_RAS_NOT_OURS)
 		ras->event(ras->event_user, &told);
 }
@@ -71,11 +73,14 @@ static bool serve_all(struct tf_ras *ras)
 	return any;
 }
 
+__thread bool ras_in_healer __attribute__((tls_model("initial-exec")));
+
 static void *healer_main(void *arg)
 {
 	struct tf_ras *ras = arg;
 	const struct tf_os *os = ras->engine->os;
 
+	ras_in_healer = true;
 	for (;;) {
 		uint32_t posted = atomic_load(&ras->posted);
 

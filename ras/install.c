@@ -28,6 +28,8 @@ static _Atomic unsigned readers;
 /* Protects what follows, and changes of `engines`. */
 static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned installed;
+static bool buried;             /* another handler lies over ours ... */
+static struct sigaction above;  /* ... this one, and calls it, we hope */
 static struct sigaction before; /* read by the handler once installed */
 
 struct tf_ras *ras_enter(struct tf_engine *e)
@@ -62,7 +64,7 @@ static void next_handler(int sig, siginfo_t *info, void *context)
 		return;
 	/* The access that failed, or the signal, comes again and ends us. */
 	signal(sig, SIG_DFL);
-	if (info->si_code <= 0)
+	if (info->si_code <= 0 || info->si_code == MCEERR_AO)
 		raise(sig);
 }
 
@@ -71,6 +73,8 @@ static void catch_guarded(const void *addr)
 {
 	if (!tf_guard_covers(addr))
 		return;
+	if (ras_in_healer)
+		tf_guard_catch(addr); /* it knows */
 	for (int i = 0; i < ENGINES; i++) {
 		struct tf_engine *e = atomic_load(&engines[i]);
 		struct tf_ras *ras = e ? ras_enter(e) : NULL;
@@ -109,8 +113,20 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		}
 		if (!err && v.cls != TF_RAS_NOT_OURS)
 			return;
+		/* Nobody has consumed it: whatever it is, life goes on. */
+		if (err && err != -ENODEV && info->si_code == MCEERR_AO)
+			return;
 	}
 	next_handler(sig, info, context);
+}
+
+/* Then putting ours on top would make a ring of the two. */
+static bool is_buried_still(void)
+{
+	struct sigaction now;
+
+	return buried && !sigaction(SIGBUS, NULL, &now) &&
+	       now.sa_sigaction == above.sa_sigaction;
 }
 
 static int handler_install(void)
@@ -119,7 +135,7 @@ static int handler_install(void)
 				.sa_flags = SA_SIGINFO | SA_ONSTACK |
 					    SA_NODEFER };
 
-	if (installed)
+	if (installed || is_buried_still())
 		return 0;
 	sigemptyset(&sa.sa_mask);
 	return sigaction(SIGBUS, &sa, &before) ? -errno : 0;
@@ -132,7 +148,9 @@ static void handler_remove(void)
 
 	if (installed || sigaction(SIGBUS, NULL, &now))
 		return;
-	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+	buried = !(now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus);
+	above = now;
+	if (!buried)
 		sigaction(SIGBUS, &before, NULL);
 }
 
@@ -265,8 +283,6 @@ void tf_ras_uninstall(struct tf_engine *e)
 	pthread_mutex_lock(&install_lock);
 	list_remove(e);
 	atomic_store(&e->ras, NULL);
-	installed--;
-	handler_remove();
 	pthread_mutex_unlock(&install_lock);
 	pthread_mutex_lock(&e->lock);
 	e->poison_found = NULL;
@@ -278,5 +294,10 @@ void tf_ras_uninstall(struct tf_engine *e)
 	while (atomic_load(&readers) || atomic_load(&ras->users))
 		sched_yield();
 	ras_healer_stop(ras);
+	/* Not before: the healer reads what may be lost. */
+	pthread_mutex_lock(&install_lock);
+	installed--;
+	handler_remove();
+	pthread_mutex_unlock(&install_lock);
 	ras_free(ras);
 }

@@ -26,7 +26,10 @@
 #include "twinfold/ras.h"
 
 #define RAS_REQUESTS 128u
-#define RAS_VMCES 1024u
+#define RAS_VMCES 8192u
+
+/* Code of a signal that the kernel sends for an error nobody has consumed. */
+#define MCEERR_AO 5
 
 enum request_state {
 	REQUEST_FREE,
@@ -73,6 +76,8 @@ struct tf_ras *ras_enter(struct tf_engine *e);
 void ras_leave(struct tf_ras *ras);
 
 /* healer.c */
+/* Is this thread a healer? Its reads are not news. */
+extern __thread bool ras_in_healer __attribute__((tls_model("initial-exec")));
 int ras_healer_start(struct tf_ras *ras);
 void ras_healer_stop(struct tf_ras *ras);
 
@@ -91,8 +96,10 @@ struct ras_heal {
 	struct ras_request *asker; /* told as soon as `first` is healed; then
 				    * NULL: it is not ours any more */
 	enum tf_ras_source source; /* out */
+	bool moved;                /* out: `first` has a healthy page */
 };
-/* False: its content exists nowhere else; its sharers were told. */
+/* False: `first`, or any sharer if there is no first, has lost its page and
+ * was told. */
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal);
 /* Is there a readable copy in this dup's slot? */
 bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup);

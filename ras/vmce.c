@@ -32,8 +32,12 @@ static bool put(struct tf_ras *ras, const struct tf_vmce *new)
 			*old = *new;
 		return false;
 	}
-	if (ras->nvmces == RAS_VMCES)
+	if (ras->nvmces == RAS_VMCES) {
+		tf_log(&ras->engine->log, TF_LOG_ERR,
+		       "a vMCE for gpa %#llx is dropped: %u wait already",
+		       (unsigned long long)new->gpa, RAS_VMCES);
 		return false;
+	}
 	ras->vmce[ras->nvmces++] = *new;
 	return true;
 }

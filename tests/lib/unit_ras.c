@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Fixture of the unit tests of ras/. */
+#include "lib/unit_ras.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine/chain.h"
+#include "ras/internal.h"
+
+#define SHARED_SEED 7
+
+static void on_event(void *user, const struct tf_ras_verdict *v)
+{
+	struct unit_ras *w = user;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->nevents < RAS_EVENTS)
+		w->event[w->nevents++] = *v;
+	pthread_mutex_unlock(&w->lock);
+}
+
+void ras_init(struct unit_ras *w, unsigned max)
+{
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+	unit_init(&w->u);
+	w->u.opts.smart_scan = 0;
+	w->u.opts.max_page_sharing = max;
+}
+
+void ras_open(struct unit_ras *w, unsigned pages)
+{
+	struct tf_ras_opts opts = { .size = sizeof(opts),
+				    .event = on_event,
+				    .event_user = w };
+
+	w->eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_true(w->eventfd >= 0);
+	opts.vmce_eventfd = w->eventfd;
+	unit_open(&w->u);
+	if (!unit_stats(&w->u).can_merge)
+		unit_skip("this host cannot merge pages");
+	assert_int_equal(tf_ras_install(w->u.e, &opts), 0);
+	w->g = unit_guest(&w->u, NULL);
+	w->pages = pages;
+	w->ram = unit_ram(&w->u, pages * TF_PAGE);
+	unit_slot(w->g, 0, 0, w->ram, pages * TF_PAGE);
+}
+
+void ras_close(struct unit_ras *w)
+{
+	ras_settle(w);
+	close(w->eventfd);
+	unit_close(&w->u);
+	pthread_mutex_destroy(&w->lock);
+}
+
+char *ras_page(const struct unit_ras *w, unsigned page)
+{
+	return w->ram + page * TF_PAGE;
+}
+
+void ras_merge_all(struct unit_ras *w)
+{
+	for (unsigned i = 0; i < w->pages; i++)
+		unit_fill(ras_page(w, i), SHARED_SEED);
+	for (unsigned i = 0;
+	     i < 8 && unit_guest_stats(w->g).pages_merged < w->pages; i++)
+		unit_pass(&w->u);
+	assert_int_equal(unit_guest_stats(w->g).pages_merged, w->pages);
+}
+
+void ras_chain(struct unit_ras *w, unsigned max, unsigned pages)
+{
+	ras_init(w, max);
+	ras_open(w, pages);
+	ras_merge_all(w);
+}
+
+void ras_unique(struct unit_ras *w, unsigned pages)
+{
+	ras_init(w, 256);
+	ras_open(w, pages);
+	unit_fill_run(w->ram, pages, 1);
+	unit_passes(&w->u, 3);
+}
+
+uint32_t ras_dup(struct unit_ras *w, unsigned page)
+{
+	struct unit_spot s = unit_spot(&w->u, ras_page(w, page));
+
+	assert_int_equal(s.was.state, TF_FRAME_SHARED);
+	return s.was.shared.dup;
+}
+
+uint32_t ras_slot(struct unit_ras *w, unsigned page)
+{
+	return tf_dup_get(w->u.e, ras_dup(w, page))->slot;
+}
+
+unsigned ras_page_beside(struct unit_ras *w, uint32_t a, uint32_t b)
+{
+	for (unsigned i = 0; i < w->pages; i++) {
+		struct unit_spot s = unit_spot(&w->u, ras_page(w, i));
+
+		if (s.was.state == TF_FRAME_SHARED && s.was.shared.dup != a &&
+		    s.was.shared.dup != b)
+			return i;
+	}
+	fail_msg("there is no other dup");
+	return 0;
+}
+
+void ras_lose(struct unit_ras *w, unsigned page)
+{
+	assert_int_equal(
+		tf_ras_inject(w->u.e, w->g, page * TF_PAGE, TF_INJECT_SIM), 0);
+}
+
+int ras_handle(struct unit_ras *w, const void *addr, int code,
+	       struct tf_ras_verdict *v)
+{
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = code };
+
+	*v = (struct tf_ras_verdict){ .size = sizeof(*v) };
+	info.si_addr = (void *)addr;
+	return tf_ras_handle(w->u.e, &info, v);
+}
+
+static bool is_idle(const struct tf_ras *ras)
+{
+	for (unsigned i = 0; i < RAS_REQUESTS; i++)
+		if (atomic_load(&ras->request[i].state) != REQUEST_FREE)
+			return false;
+	return true;
+}
+
+void ras_settle(struct unit_ras *w)
+{
+	const struct tf_ras *ras = atomic_load(&w->u.e->ras);
+	struct tf_ras_verdict v;
+
+	if (!ras)
+		return;
+	for (int i = 0; i < 5000 && !is_idle(ras); i++)
+		usleep(1000);
+	assert_true(is_idle(ras));
+	/* Its last callback is over when it answers somebody else. */
+	assert_int_equal(ras_handle(w, w, RAS_REQUIRED, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_NOT_OURS);
+}
+
+unsigned ras_events(struct unit_ras *w, enum tf_ras_class cls)
+{
+	unsigned n = 0;
+
+	ras_settle(w);
+	pthread_mutex_lock(&w->lock);
+	for (unsigned i = 0; i < w->nevents; i++)
+		n += w->event[i].cls == cls;
+	pthread_mutex_unlock(&w->lock);
+	return n;
+}
+
+unsigned ras_take(struct unit_ras *w, const struct tf_guest *g,
+		  uint8_t told[RAS_PAGES])
+{
+	struct tf_vmce vmce = { .size = sizeof(vmce) };
+	unsigned n = 0;
+
+	ras_settle(w);
+	memset(told, 0, RAS_PAGES);
+	for (; !tf_ras_take_vmce(w->u.e, 0, &vmce); n++) {
+		assert_ptr_equal(vmce.guest, g);
+		assert_int_equal(vmce.gpa % TF_PAGE, 0);
+		assert_true(vmce.gpa / TF_PAGE < RAS_PAGES);
+		told[vmce.gpa / TF_PAGE]++;
+	}
+	return n;
+}
+
+void ras_assert_all(const struct unit_ras *w)
+{
+	for (unsigned i = 0; i < w->pages; i++)
+		unit_assert_page(ras_page(w, i), SHARED_SEED);
+}
