@@ -4,9 +4,12 @@
 
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/chain.h"
+#include "engine/store.h"
 #include "ras/internal.h"
 
 #define SHARED_SEED 7
@@ -185,4 +188,110 @@ void ras_assert_all(const struct unit_ras *w)
 {
 	for (unsigned i = 0; i < w->pages; i++)
 		unit_assert_page(ras_page(w, i), SHARED_SEED);
+}
+
+void ras_assert_told(struct unit_ras *w, unsigned from, unsigned n)
+{
+	uint8_t told[RAS_PAGES];
+
+	assert_int_equal(ras_take(w, w->g, told), n);
+	for (unsigned i = 0; i < RAS_PAGES; i++)
+		assert_int_equal(told[i], i >= from && i < from + n);
+}
+
+void ras_assert_no_vmce(struct unit_ras *w)
+{
+	ras_assert_told(w, 0, 0);
+	assert_int_equal(unit_stats(&w->u).vmces, 0);
+}
+
+const struct tf_store *ras_store(struct unit_ras *w)
+{
+	return unit_spot(&w->u, w->ram).b->region->store;
+}
+
+unsigned ras_sharers(struct unit_ras *w, uint32_t dup)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&w->u.e->lock);
+	n = tf_dup_get(w->u.e, dup)->nsharers;
+	pthread_mutex_unlock(&w->u.e->lock);
+	return n;
+}
+
+void ras_thin_out(struct unit_ras *w, uint32_t dup, unsigned keep)
+{
+	unsigned i = w->pages;
+
+	while (ras_sharers(w, dup) > keep && i--) {
+		struct unit_spot s = unit_spot(&w->u, ras_page(w, i));
+
+		if (s.was.state == TF_FRAME_SHARED && s.was.shared.dup == dup)
+			unit_fill(ras_page(w, i), 100 + i);
+	}
+	assert_int_equal(ras_sharers(w, dup), keep);
+}
+
+atomic_uint ras_called;
+void *volatile ras_called_for;
+struct sigaction ras_below;
+
+void ras_send_error(const void *addr, int code)
+{
+	siginfo_t info = { .si_signo = SIGBUS, .si_code = code };
+
+	info.si_addr = (void *)addr;
+	info.si_addr_lsb = TF_PAGE_SHIFT;
+	assert_int_equal(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(),
+				 SIGBUS, &info),
+			 0);
+}
+
+char *ras_page_beyond(void)
+{
+	int fd = memfd_create("short", 0);
+	char *at = mmap(NULL, TF_PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	assert_ptr_not_equal(at, MAP_FAILED);
+	close(fd);
+	return at;
+}
+
+void ras_handler_below(int sig, siginfo_t *info, void *context)
+{
+	if (sig == SIGBUS && context)
+		atomic_fetch_add(&ras_called, 1);
+	ras_called_for = info->si_addr;
+	if (info->si_code > 0)
+		mmap(info->si_addr, TF_PAGE, PROT_READ,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+void ras_handler_above(int sig, siginfo_t *info, void *context)
+{
+	atomic_fetch_add(&ras_called, 1);
+	ras_below.sa_sigaction(sig, info, context);
+}
+
+void ras_use_handler(struct sigaction *old)
+{
+	struct sigaction sa = { .sa_sigaction = ras_handler_below,
+				.sa_flags = SA_SIGINFO };
+
+	atomic_store(&ras_called, 0);
+	assert_int_equal(sigaction(SIGBUS, &sa, old), 0);
+}
+
+void ras_touch(const void *page)
+{
+	(void)*(volatile const char *)page;
+}
+
+void ras_close_second(struct unit_ras *w)
+{
+	ras_settle(w);
+	close(w->eventfd);
+	tf_engine_destroy(w->u.e);
+	unit_unmap(&w->u, w->ram);
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The world of a unit test with healing: the healer is installed, its events
- * are recorded, and lost pages are counted.
+ * are recorded, and lost pages are counted. Cases of the SIGBUS handler send
+ * themselves errors, and have handlers of their own.
  */
 #ifndef TF_TESTS_UNIT_RAS_H
 #define TF_TESTS_UNIT_RAS_H
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "lib/unit_world.h"
 #include "twinfold/ras.h"
@@ -71,5 +73,36 @@ unsigned ras_take(struct unit_ras *w, const struct tf_guest *g,
 
 /* Every page is content 7. */
 void ras_assert_all(const struct unit_ras *w);
+
+/* Just pages `from` to `from + n - 1` are told, each once. */
+void ras_assert_told(struct unit_ras *w, unsigned from, unsigned n);
+void ras_assert_no_vmce(struct unit_ras *w);
+
+/* The store of page 0. */
+const struct tf_store *ras_store(struct unit_ras *w);
+
+unsigned ras_sharers(struct unit_ras *w, uint32_t dup);
+/* Write to sharers of `dup` until `keep` are left; downwards, so that none
+ * is broken ahead. Page i becomes content 100 + i. */
+void ras_thin_out(struct unit_ras *w, uint32_t dup, unsigned keep);
+
+/* SIGBUS as the kernel sends it to this thread. */
+void ras_send_error(const void *addr, int code);
+/* A page of a file that ends before it: touching it raises SIGBUS. */
+char *ras_page_beyond(void);
+void ras_touch(const void *page);
+
+/* A handler of the embedder, which mends what it is called for. */
+extern atomic_uint ras_called;
+extern void *volatile ras_called_for;
+void ras_handler_below(int sig, siginfo_t *info, void *context);
+void ras_use_handler(struct sigaction *old);
+/* One that counts, then calls `ras_below`, which it was installed over. */
+extern struct sigaction ras_below;
+void ras_handler_above(int sig, siginfo_t *info, void *context);
+
+/* ras_close() of a world that was opened in another one, which counts what
+ * this one leaves. */
+void ras_close_second(struct unit_ras *w);
 
 #endif

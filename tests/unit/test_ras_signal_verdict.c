@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The verdict that the SIGBUS handler comes to: by the strength of the error,
+ * by whose memory it is in, and what may not be waited for.
+ */
+#include "twinfold/ras.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "engine/chain.h"
+#include "engine/store.h"
+#include "lib/unit_ras.h"
+
+/* An error that nobody has consumed, in a page that has a twin. */
+static void optional_errors_heal(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	ras_lose(&w, 5);
+	ras_send_error(ras_page(&w, 5), RAS_OPTIONAL);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	ras_assert_all(&w);
+	ras_settle(&w);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	assert_int_equal(unit_stats(&w.u).vmces, 0);
+	ras_close(&w);
+}
+
+/* The stronger word wins, and there is one. */
+static void an_optional_vmce_becomes_required(void **state)
+{
+	struct tf_vmce vmce = { .size = sizeof(vmce) };
+	struct tf_ras_verdict v;
+	struct unit_ras w;
+
+	(void)state;
+	ras_unique(&w, 8);
+	ras_lose(&w, 3);
+	ras_send_error(ras_page(&w, 3) + 100, RAS_OPTIONAL);
+	assert_int_equal(unit_stats(&w.u).vmces, 1);
+	assert_int_equal(ras_handle(&w, ras_page(&w, 3), RAS_REQUIRED, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_PRIVATE);
+	assert_int_equal(ras_handle(&w, ras_page(&w, 3), RAS_OPTIONAL, &v), 0);
+	assert_int_equal(tf_ras_take_vmce(w.u.e, 0, &vmce), 0);
+	assert_int_equal(vmce.action_required, 1);
+	assert_int_equal(vmce.tid, gettid());
+	assert_int_equal(vmce.gpa, 3 * TF_PAGE);
+	assert_int_equal(tf_ras_take_vmce(w.u.e, 0, &vmce), -EAGAIN);
+	assert_int_equal(unit_stats(&w.u).vmces, 1);
+	ras_close(&w);
+}
+
+static void an_optional_vmce_is_nobodys(void **state)
+{
+	struct tf_vmce vmce = { .size = sizeof(vmce) };
+	struct unit_ras w;
+
+	(void)state;
+	ras_unique(&w, 8);
+	ras_lose(&w, 3);
+	ras_send_error(ras_page(&w, 3), RAS_OPTIONAL);
+	assert_int_equal(tf_ras_take_vmce(w.u.e, gettid() + 1, &vmce), 0);
+	assert_int_equal(vmce.action_required, 0);
+	assert_int_equal(vmce.tid, 0);
+	ras_close(&w);
+}
+
+static void addresses_of_the_store(void **state)
+{
+	struct tf_ras_verdict v;
+	const struct tf_store *s;
+	struct unit_ras w;
+	const char *slot;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	s = ras_store(&w);
+	slot = tf_slot_bytes(s, ras_slot(&w, 0));
+	assert_int_equal(ras_handle(&w, slot, RAS_REQUIRED, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_TRANSIENT);
+	assert_int_equal(ras_handle(&w, s->map + (1 << 26), RAS_REQUIRED, &v),
+			 0);
+	assert_int_equal(v.cls, TF_RAS_TRANSIENT);
+	ras_lose(&w, 0);
+	assert_int_equal(ras_handle(&w, slot, RAS_OPTIONAL, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_SHARED);
+	assert_int_equal(v.source, TF_RAS_FROM_FRESH_COPY);
+	assert_int_equal(ras_handle(&w, slot, RAS_OPTIONAL, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_TRANSIENT);
+	ras_assert_all(&w);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	assert_int_equal(unit_stats(&w.u).unrecoverable, 0);
+	ras_close(&w);
+}
+
+static void assert_lost_for_good(struct unit_ras *w, const void *addr)
+{
+	uint64_t begin = w->u.os.now_ns(&w->u.os);
+	uint64_t before = unit_stats(&w->u).unrecoverable;
+	struct tf_ras_verdict v;
+
+	/* At once: the lock is not waited for. */
+	pthread_mutex_lock(&w->u.e->lock);
+	assert_int_equal(ras_handle(w, addr, RAS_REQUIRED, &v),
+			 -ENOTRECOVERABLE);
+	pthread_mutex_unlock(&w->u.e->lock);
+	assert_true(w->u.os.now_ns(&w->u.os) - begin < 50000000);
+	assert_int_equal(unit_stats(&w->u).unrecoverable, before + 1);
+	assert_int_equal(unit_stats(&w->u).transient_failed, 0);
+}
+
+static void memory_of_the_engine_is_lost_at_once(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	assert_lost_for_good(&w, w.u.e);
+	assert_lost_for_good(&w, unit_spot(&w.u, w.ram).f);
+	assert_lost_for_good(&w, tf_dup_get(w.u.e, ras_dup(&w, 0)));
+	assert_lost_for_good(&w, w.u.e->zero_page + 8);
+	assert_int_equal(unit_stats(&w.u).can_merge, 0);
+	ras_close(&w);
+}
+
+static void staging_is_the_engines(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	assert_lost_for_good(&w, w.u.e->staging);
+	ras_close(&w);
+}
+
+/* The healer gives up on a lock that is held for very long; later it heals. */
+static void a_lock_that_is_held(void **state)
+{
+	struct tf_ras_verdict v;
+	struct unit_ras w;
+	uint64_t begin;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	ras_lose(&w, 0);
+	begin = w.u.os.now_ns(&w.u.os);
+	pthread_mutex_lock(&w.u.e->lock);
+	assert_int_equal(ras_handle(&w, w.ram, RAS_REQUIRED, &v), -EIO);
+	assert_true(w.u.os.now_ns(&w.u.os) - begin < UINT64_C(5000000000));
+	begin = w.u.os.now_ns(&w.u.os);
+	assert_int_equal(ras_handle(&w, w.ram, RAS_OPTIONAL, &v), -EIO);
+	assert_true(w.u.os.now_ns(&w.u.os) - begin < UINT64_C(500000000));
+	pthread_mutex_unlock(&w.u.e->lock);
+	assert_true(unit_stats(&w.u).transient_failed >= 1);
+	assert_int_equal(unit_stats(&w.u).unrecoverable, 0);
+	ras_assert_all(&w);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	ras_close(&w);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(optional_errors_heal),
+		cmocka_unit_test(an_optional_vmce_becomes_required),
+		cmocka_unit_test(an_optional_vmce_is_nobodys),
+		cmocka_unit_test(addresses_of_the_store),
+		cmocka_unit_test(memory_of_the_engine_is_lost_at_once),
+		cmocka_unit_test(staging_is_the_engines),
+		cmocka_unit_test(a_lock_that_is_held),
+	};
+
+	if (argc > 1) /* one case, by its name */
+		cmocka_set_test_filter(argv[1]);
+	return unit_run(tests);
+}
