@@ -118,7 +118,7 @@ static void threads_meet_at_a_private_page(void **state)
 {
 	struct meeting m = { .write = true };
 	uint8_t told[RAS_PAGES];
-	char right[TF_PAGE] = { 0 };
+	_Alignas(8) char right[TF_PAGE] = { 0 };
 	struct unit_ras w;
 
 	(void)state;
