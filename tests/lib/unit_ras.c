@@ -264,8 +264,8 @@ void ras_handler_below(int sig, siginfo_t *info, void *context)
 		atomic_fetch_add(&ras_called, 1);
 	ras_called_for = info->si_addr;
 	if (info->si_code > 0)
-		mmap(info->si_addr, TF_PAGE, PROT_READ,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		(void)mmap(info->si_addr, TF_PAGE, PROT_READ,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 void ras_handler_above(int sig, siginfo_t *info, void *context)

@@ -43,8 +43,8 @@ static void *volatile plain_page;
 
 static void mend(void *addr)
 {
-	mmap(addr, TF_PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-	     -1, 0);
+	(void)mmap(addr, TF_PAGE, PROT_READ,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
 static void plain_handler(int sig)
