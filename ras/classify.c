@@ -153,7 +153,7 @@ static void answer_zero(struct tf_ras *ras, struct ras_request *q,
 		return;
 	}
 	if (tf_map_hole(b->region, addr, 1, b->armed)) {
-		q->err = -ENOMEM;
+		q->err = -EIO;
 		return;
 	}
 	tf_bit_clear(&b->lost_zero, page);

@@ -140,14 +140,12 @@ static int ask(struct tf_ras *ras, const siginfo_t *info,
 	return err;
 }
 
-int tf_ras_handle(struct tf_engine *e, const siginfo_t *info,
-		  struct tf_ras_verdict *ret)
+int ras_judge(struct tf_ras *ras, const siginfo_t *info,
+	      struct tf_ras_verdict *ret)
 {
-	struct tf_ras *ras = ras_enter(e);
+	struct tf_engine *e = ras->engine;
 	int saved = errno, err;
 
-	if (!ras)
-		return -ENODEV;
 	if (ras_is_engine_owned(e, info->si_addr)) {
 		atomic_fetch_add(&ras->unrecoverable, 1);
 		atomic_store(&e->degraded, true);
@@ -155,7 +153,19 @@ int tf_ras_handle(struct tf_engine *e, const siginfo_t *info,
 	} else {
 		err = ask(ras, info, ret);
 	}
-	ras_leave(ras);
 	errno = saved;
+	return err;
+}
+
+int tf_ras_handle(struct tf_engine *e, const siginfo_t *info,
+		  struct tf_ras_verdict *ret)
+{
+	struct tf_ras *ras = ras_enter(e);
+	int err;
+
+	if (!ras)
+		return -ENODEV;
+	err = ras_judge(ras, info, ret);
+	ras_leave(ras);
 	return err;
 }

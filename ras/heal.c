@@ -3,8 +3,8 @@
  * Healing: the sharers of a lost dup get another one. Frames are mapped by
  * the function that re-homes them, copies are made as promotion makes them.
  *
- * The donor is held from its choice to the last sharer (a reserved place, so
- * that it cannot be freed), and so is the lost dup. Between blocks of sharers
+ * The donor is held from its choice to the last sharer, so that it cannot be
+ * freed, and so is the lost dup. Between blocks of sharers
  * the lock is dropped: sharers may break, leave or join other dups meanwhile,
  * so the list is looked at anew each time.
  */
@@ -198,11 +198,15 @@ static void count_heal(struct tf_engine *e, uint32_t fresh,
 	heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
 }
 
+/* By the list alone: the frame may be gone since the lock was dropped. */
 static bool is_sharer(const struct tf_engine *e, const struct ras_heal *heal)
 {
-	const struct tf_frame *f = tf_ref_frame(e, heal->first);
+	const struct tf_dup *d = tf_dup_get(e, heal->dup);
 
-	return f->state == TF_FRAME_SHARED && f->shared.dup == heal->dup;
+	for (unsigned i = 0; i < d->nsharers; i++)
+		if (d->sharers[i] == heal->first)
+			return true;
+	return false;
 }
 
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)

@@ -102,14 +102,16 @@ static int lose_private(struct tf_block *b, unsigned page)
 {
 	struct tf_engine *e = b->region->engine;
 	char *addr = tf_frame_addr(b, page);
-	bool fenced = b->armed && tf_fork_gate_enter(), zero;
-	int err;
+	bool fenced = b->armed && tf_fork_gate_enter();
+	bool staged = fenced && tf_fence_close(e, addr, 1, 0) == 1;
+	bool zero = staged && b->frames[page].state == TF_FRAME_ZERO &&
+		    staged_is_zero(e);
+	int err = trap_private(b, page);
 
-	zero = fenced && tf_fence_close(e, addr, 1, 0) == 1 &&
-	       b->frames[page].state == TF_FRAME_ZERO && staged_is_zero(e);
-	err = trap_private(b, page);
 	if (!err && zero)
 		tf_bit_set(&b->lost_zero, page);
+	if (err && staged) /* no fault after all: nothing is lost */
+		tf_fence_put_back(b->region, e->uffd_guest, addr, 1, 0);
 	if (fenced)
 		tf_fork_gate_leave();
 	tf_fence_sweep(e, 1);
@@ -257,7 +259,9 @@ int tf_ras_inject(struct tf_engine *e, struct tf_guest *g, uint64_t gpa,
 
 	if (!ras)
 		return -ENODEV;
-	if (!e->can_merge && how == TF_INJECT_SIM)
+	if ((unsigned)how > TF_INJECT_HWPOISON)
+		err = -EINVAL;
+	else if (!e->can_merge && how == TF_INJECT_SIM)
 		err = cannot(e, "sim", "UFFDIO_POISON (Linux 6.6)");
 	else
 		err = inject(e, g, gpa, how);

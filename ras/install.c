@@ -32,14 +32,34 @@ static bool buried;             /* another handler lies over ours ... */
 static struct sigaction above;  /* ... this one, and calls it, we hope */
 static struct sigaction before; /* read by the handler once installed */
 
+/* Caller is counted in `readers`. */
+static struct tf_ras *enter(struct tf_engine *e)
+{
+	struct tf_ras *ras = e ? atomic_load(&e->ras) : NULL;
+
+	if (ras)
+		atomic_fetch_add(&ras->users, 1);
+	return ras;
+}
+
 struct tf_ras *ras_enter(struct tf_engine *e)
 {
 	struct tf_ras *ras;
 
 	atomic_fetch_add(&readers, 1);
-	ras = atomic_load(&e->ras);
-	if (ras)
-		atomic_fetch_add(&ras->users, 1);
+	ras = enter(e);
+	atomic_fetch_sub(&readers, 1);
+	return ras;
+}
+
+/* The list is read while counted: an engine that has left it waits for us
+ * before it ends. */
+static struct tf_ras *enter_listed(int i)
+{
+	struct tf_ras *ras;
+
+	atomic_fetch_add(&readers, 1);
+	ras = enter(atomic_load(&engines[i]));
 	atomic_fetch_sub(&readers, 1);
 	return ras;
 }
@@ -76,8 +96,7 @@ static void catch_guarded(const void *addr)
 	if (ras_in_healer)
 		tf_guard_catch(addr); /* it knows */
 	for (int i = 0; i < ENGINES; i++) {
-		struct tf_engine *e = atomic_load(&engines[i]);
-		struct tf_ras *ras = e ? ras_enter(e) : NULL;
+		struct tf_ras *ras = enter_listed(i);
 
 		if (!ras)
 			continue;
@@ -87,10 +106,26 @@ static void catch_guarded(const void *addr)
 	tf_guard_catch(addr);
 }
 
-static bool abort_wanted(struct tf_engine *e, int err)
+static bool abort_wanted(const struct tf_ras *ras, int err)
 {
 	return err == -ENOTRECOVERABLE &&
-	       e->opts.unrecoverable_policy == TF_POLICY_ABORT;
+	       ras->engine->opts.unrecoverable_policy == TF_POLICY_ABORT;
+}
+
+/* One engine's answer. Nothing is NOT_OURS to an engine that is not there. */
+static int answer_of(int i, const siginfo_t *info, struct tf_ras_verdict *v,
+		     bool *abort_ret)
+{
+	struct tf_ras *ras = enter_listed(i);
+	int err;
+
+	v->cls = TF_RAS_NOT_OURS;
+	if (!ras)
+		return 0;
+	err = ras_judge(ras, info, v);
+	*abort_ret = abort_wanted(ras, err);
+	ras_leave(ras);
+	return err;
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context)
@@ -103,10 +138,10 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	}
 	catch_guarded(info->si_addr);
 	for (int i = 0; i < ENGINES; i++) {
-		struct tf_engine *e = atomic_load(&engines[i]);
-		int err = e ? tf_ras_handle(e, info, &v) : -ENODEV;
+		bool must_abort = false;
+		int err = answer_of(i, info, &v, &must_abort);
 
-		if (abort_wanted(e, err)) {
+		if (must_abort) {
 			signal(sig, SIG_DFL);
 			raise(sig);
 			return;
@@ -114,7 +149,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		if (!err && v.cls != TF_RAS_NOT_OURS)
 			return;
 		/* Nobody has consumed it: whatever it is, life goes on. */
-		if (err && err != -ENODEV && info->si_code == MCEERR_AO)
+		if (err && info->si_code == MCEERR_AO)
 			return;
 	}
 	next_handler(sig, info, context);
@@ -203,23 +238,25 @@ static void ras_stats(struct tf_engine *e, struct tf_stats *ret)
 	ras_leave(ras);
 }
 
-static struct tf_ras *ras_new(struct tf_engine *e,
-			      const struct tf_ras_opts *given)
+static int ras_new(struct tf_engine *e, const struct tf_ras_opts *given,
+		   struct tf_ras **ret)
 {
 	struct tf_ras_opts opts = { .size = sizeof(opts), .vmce_eventfd = -1 };
 	struct tf_ras *ras;
+	int err = tf_opts_copy(&opts, sizeof(opts), given);
 
-	if (tf_opts_copy(&opts, sizeof(opts), given))
-		return NULL;
+	if (err)
+		return err;
 	ras = calloc(1, sizeof(*ras));
 	if (!ras)
-		return NULL;
+		return -ENOMEM;
 	ras->engine = e;
 	ras->vmce_eventfd = opts.vmce_eventfd;
 	ras->event = opts.event;
 	ras->event_user = opts.event_user;
 	pthread_mutex_init(&ras->vmce_lock, NULL);
-	return ras;
+	*ret = ras;
+	return 0;
 }
 
 static void ras_free(struct tf_ras *ras)
@@ -258,9 +295,9 @@ int tf_ras_install(struct tf_engine *e, const struct tf_ras_opts *opts)
 
 	if (atomic_load(&e->ras))
 		return -EALREADY;
-	ras = ras_new(e, opts);
-	if (!ras)
-		return -ENOMEM;
+	err = ras_new(e, opts, &ras);
+	if (err)
+		return err;
 	err = ras_healer_start(ras);
 	if (err) {
 		ras_free(ras);
@@ -276,14 +313,16 @@ int tf_ras_install(struct tf_engine *e, const struct tf_ras_opts *opts)
 
 void tf_ras_uninstall(struct tf_engine *e)
 {
-	struct tf_ras *ras = e ? atomic_load(&e->ras) : NULL;
+	struct tf_ras *ras = NULL;
 
-	if (!ras)
+	if (!e)
 		return;
 	pthread_mutex_lock(&install_lock);
 	list_remove(e);
-	atomic_store(&e->ras, NULL);
+	ras = atomic_exchange(&e->ras, NULL);
 	pthread_mutex_unlock(&install_lock);
+	if (!ras)
+		return;
 	pthread_mutex_lock(&e->lock);
 	e->poison_found = NULL;
 	e->guest_gone = NULL;

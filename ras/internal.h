@@ -10,9 +10,10 @@
  *   vmce.c      machine checks that wait for their guests
  *   inject.c    faults on purpose
  *
- * The healer takes the engine's lock. It allocates nothing and calls no
- * callback while somebody waits for it: who waits sits in a signal handler and
- * may hold any lock of the embedder's.
+ * The healer takes the engine's lock and calls no callback while somebody waits
+ * for it: who waits sits in a signal handler and may hold any lock of the
+ * embedder's. The allocator's is not among them: nobody touches guest memory
+ * inside it, and a thread that was only told of an error does not wait long.
  */
 #ifndef TF_RAS_INTERNAL_H
 #define TF_RAS_INTERNAL_H
@@ -68,7 +69,10 @@ struct tf_ras {
 	unsigned nvmces;                /* likewise */
 };
 
-/* handle.c. Signal-safe: say that an address is lost, and go on. */
+/* handle.c. Signal-safe. As tf_ras_handle(), by one that entered. */
+int ras_judge(struct tf_ras *ras, const siginfo_t *info,
+	      struct tf_ras_verdict *ret);
+/* Say that an address is lost, and go on. */
 void ras_note(struct tf_ras *ras, const void *addr);
 
 /* install.c: the engine's, or NULL. A caller that got one is counted. */

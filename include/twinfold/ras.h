@@ -52,7 +52,9 @@ struct tf_ras_verdict {
 
 /*
  * Called by the healer thread for every verdict, after whoever waited for it
- * goes on. Must not block for long, and must not touch guest memory.
+ * goes on. Must not block for long, and must not touch guest memory. The guest
+ * may have been destroyed meanwhile by another thread: compare, do not use it,
+ * where that can be.
  */
 typedef void tf_ras_event_fn(void *user, const struct tf_ras_verdict *verdict);
 
@@ -85,7 +87,7 @@ enum tf_inject {
  * process that hands what is not the engine's to the handler before it.
  * `opts` NULL: no eventfd, no callback. Ends with tf_ras_uninstall() or the
  * engine.
- * EALREADY: it has one. ENOSPC: 16 engines have one. ENOMEM, EMFILE, EAGAIN.
+ * EINVAL: a size that cannot be. EALREADY: it has one. ENOSPC: 16 engines have one. ENOMEM, EMFILE, EAGAIN.
  */
 int tf_ras_install(struct tf_engine *engine, const struct tf_ras_opts *opts);
 
@@ -109,7 +111,7 @@ int tf_ras_handle(struct tf_engine *engine, const siginfo_t *info,
 /*
  * Lose the page at `gpa`, in every mapping of it that a fault would take.
  * Wakes nobody; whoever touches it meets the error.
- * ENOENT: no such memory. EOPNOTSUPP: this host cannot (the log line says
+ * EINVAL: no such way. ENOENT: no such memory. EOPNOTSUPP: this host cannot (the log line says
  * what it lacks). ENODEV: not installed.
  */
 int tf_ras_inject(struct tf_engine *engine, struct tf_guest *guest,

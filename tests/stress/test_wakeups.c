@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "engine/fence.h"
@@ -95,7 +96,24 @@ static void discard_loop(struct worker *me)
 }
 
 /* A page that the kernel copied in the instant of its merge stays a mapping of
- * the store (tf_guest_del_memslot() says so), and is not taken again. */
+ * the store (tf_guest_del_memslot() says so), and is not taken again: the one
+ * reason for which this memory may be refused. */
+static bool holds_store_page(const char *at, size_t bytes)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long from, to;
+	bool found = false;
+	char line[512];
+
+	CHECK(f != NULL);
+	while (fgets(line, sizeof(line), f))
+		found |= strstr(line, "twinfold-store") &&
+			 sscanf(line, "%lx-%lx", &from, &to) == 2 &&
+			 from >= (uintptr_t)at && to <= (uintptr_t)at + bytes;
+	fclose(f);
+	return found;
+}
+
 static void renew_memory(char *at, size_t bytes)
 {
 	CHECK(mmap(at, bytes, PROT_READ | PROT_WRITE,
@@ -115,6 +133,7 @@ static void come_and_go(struct worker *me)
 					       s->world.ram + off, bytes);
 
 		if (err == -EOPNOTSUPP) {
+			CHECK(holds_store_page(s->world.ram + off, bytes));
 			renew_memory(s->world.ram + off, bytes);
 			continue;
 		}

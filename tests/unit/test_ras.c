@@ -301,10 +301,65 @@ static void needs_to_be_installed(void **state)
 	unit_close(&u);
 }
 
+static void bad_requests_are_refused(void **state)
+{
+	struct tf_ras_opts opts = { .size = 1 };
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_init(&u);
+	unit_open(&u);
+	assert_int_equal(tf_ras_install(u.e, &opts), -EINVAL);
+	unit_close(&u);
+	g = open_chain(&u, &ram);
+	assert_int_equal(tf_ras_inject(u.e, g, 0, (enum tf_inject)9), -EINVAL);
+	assert_int_equal(tf_ras_inject(u.e, g, PAGES * TF_PAGE, TF_INJECT_SIM),
+			 -ENOENT);
+	unit_close(&u);
+}
+
+static int no_poison(const struct tf_os *os, int uffd, void *addr, size_t len)
+{
+	(void)os;
+	(void)uffd;
+	(void)addr;
+	(void)len;
+	return -ENOMEM;
+}
+
+/* A fault that could not be made is none: the page is where it was. */
+static void failed_faults_lose_nothing(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = open_halves(&u, 256, &ram);
+	for (unsigned i = 0; i < PAGES; i++)
+		unit_fill(ram + i * TF_PAGE, i < 4 ? 1 : i);
+	unit_passes(&u, 3);
+	unit_wrap(&u, uffd_poison, no_poison);
+	for (unsigned i = 0; i < PAGES; i++)
+		assert_int_equal(tf_ras_inject(u.e, g, i * TF_PAGE,
+					       TF_INJECT_SIM),
+				 -ENOMEM);
+	unit_wrap(&u, uffd_poison, tf_os_linux.uffd_poison);
+	for (unsigned i = 0; i < PAGES; i++)
+		unit_assert_page(ram + i * TF_PAGE, i < 4 ? 1 : i);
+	assert_int_equal(unit_stats(&u).heals + unit_stats(&u).vmces, 0);
+	unit_check(&u);
+	unit_close(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(needs_to_be_installed),
+		cmocka_unit_test(bad_requests_are_refused),
+		cmocka_unit_test(failed_faults_lose_nothing),
 		cmocka_unit_test(shared_pages_heal_from_the_other_dup),
 		cmocka_unit_test(a_write_to_a_lost_page_is_kept),
 		cmocka_unit_test(zero_pages_heal),
