@@ -196,6 +196,10 @@ struct bench_times {
 	size_t n, room;
 };
 int bench_times_add(struct bench_times *t, uint64_t ns);
+/* For cases without a peer: our figures are the result. */
+void bench_join_alone(const struct bench_opts *opts, json_t *top,
+		      json_t *twinfold, json_t *ksm);
+
 /* All of them together, in microseconds. */
 double bench_times_sum_us(const struct bench_times *t);
 /* Percentile 0..1 in microseconds; sorts. 0 when there are none. */

@@ -248,14 +248,6 @@ static int measure(const struct bench_opts *opts, struct bench_side *side,
 	return code;
 }
 
-static void join(const struct bench_opts *opts, json_t *top, json_t *twinfold,
-		 json_t *ksm)
-{
-	(void)opts;
-	(void)ksm;
-	json_object_update(top, twinfold);
-}
-
 const struct bench_case bench_fence = {
 	.name = "fence",
 	.summary = "how long a writer to a fenced page waits",
@@ -263,5 +255,5 @@ const struct bench_case bench_fence = {
 	.shapes = 1 << BENCH_SCATTERED | 1 << BENCH_RUNS,
 	.raises_map_count = true,
 	.measure = measure,
-	.join = join,
+	.join = bench_join_alone,
 };

@@ -209,19 +209,11 @@ static int measure(const struct bench_opts *opts, struct bench_side *side,
 	return code;
 }
 
-static void join(const struct bench_opts *opts, json_t *top, json_t *twinfold,
-		 json_t *ksm)
-{
-	(void)opts;
-	(void)ksm;
-	json_object_update(top, twinfold);
-}
-
 const struct bench_case bench_heal = {
 	.name = "heal",
 	.summary = "from a memory error to a resumed guest",
 	.default_mib = 8192,
 	.raises_map_count = true,
 	.measure = measure,
-	.join = join,
+	.join = bench_join_alone,
 };

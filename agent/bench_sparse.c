@@ -149,17 +149,9 @@ static int measure(const struct bench_opts *opts, struct bench_side *side,
 	return TF_EXIT_OK;
 }
 
-static void join(const struct bench_opts *opts, json_t *top, json_t *twinfold,
-		 json_t *ksm)
-{
-	(void)opts;
-	(void)ksm;
-	json_object_update(top, twinfold);
-}
-
 const struct bench_case bench_sparse = {
 	.name = "sparse",
 	.summary = "one pass over many TiB with three populated pages",
 	.measure = measure,
-	.join = join,
+	.join = bench_join_alone,
 };

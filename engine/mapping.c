@@ -12,9 +12,6 @@
 #include "engine/marker.h"
 #include "engine/state.h"
 
-/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
-#define POPULATE_READ 22
-
 bool tf_protect(const struct tf_engine *e, char *addr, unsigned n)
 {
 	const struct tf_os *os = e->os;
@@ -23,7 +20,8 @@ bool tf_protect(const struct tf_engine *e, char *addr, unsigned n)
 			      TF_REG_WP) ||
 	    os->uffd_protect(os, e->uffd_merged, addr, n * TF_PAGE, true))
 		return false;
-	return e->marker || !os->advise(os, addr, n * TF_PAGE, POPULATE_READ);
+	return e->marker ||
+	       !os->advise(os, addr, n * TF_PAGE, TF_POPULATE_READ);
 }
 
 int tf_map_slots(struct tf_region *r, char *addr, unsigned n, uint32_t slot,

@@ -27,6 +27,9 @@ struct uffd_msg;
 #define TF_PAGE 4096ul
 #define TF_PAGE_SHIFT 12
 
+/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
+#define TF_POPULATE_READ 22
+
 /* Which memory the async context follows, and what a fault in it means. */
 enum {
 	TF_REG_MISSING = 1 << 0, /* UFFDIO_REGISTER_MODE_MISSING */

@@ -19,9 +19,6 @@
 /* Sharers between two stop points: about 0.2 ms. */
 #define STOP_AFTER 16u
 
-/* MADV_POPULATE_READ (Linux 5.14); older libc headers lack it. */
-#define POPULATE_READ 22
-
 /* How often a sharer that cannot be moved is tried again. */
 #define ROUNDS 3
 
@@ -153,7 +150,7 @@ static void move_first(struct tf_ras *ras, struct ras_heal *heal,
 		return;
 	heal->moved = true;
 	/* Its fault would wait for the mappings that we make next. */
-	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, POPULATE_READ);
+	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, TF_POPULATE_READ);
 	heal->asker->verdict.source = heal->source;
 	ras_request_done(ras, heal->asker);
 	heal->asker = NULL;

@@ -85,7 +85,7 @@ static long bad_zeropage(const struct tf_os *os, int uffd, void *addr,
 static int bad_policy_advise(const struct tf_os *os, void *addr, size_t len,
 			     int advice)
 {
-	if (advice == 22 && fails()) /* MADV_POPULATE_READ */
+	if (advice == TF_POPULATE_READ && fails())
 		return fault.err;
 	return tf_os_linux.advise(os, addr, len, advice);
 }
