@@ -117,6 +117,33 @@ static void ring_insert(struct tf_engine *e, uint32_t at, uint32_t id)
 	a->prev = id;
 }
 
+/* Is there another dup of its content that is not lost? */
+static bool has_twin(const struct tf_engine *e, uint32_t id)
+{
+	uint32_t other = tf_dup_get(e, id)->next;
+
+	while (other != id && tf_dup_get(e, other)->bad)
+		other = tf_dup_get(e, other)->next;
+	return other != id;
+}
+
+/* Sharers of other dups that have no healthy twin but this one. */
+static uint64_t rely_on(const struct tf_engine *e, uint32_t id)
+{
+	uint64_t lost = 0;
+	uint32_t healthy = 0, other = tf_dup_get(e, id)->next;
+
+	for (; other != id; other = tf_dup_get(e, other)->next) {
+		if (tf_dup_get(e, other)->bad)
+			lost += tf_dup_get(e, other)->nsharers;
+		else if (healthy)
+			return 0;
+		else
+			healthy = other;
+	}
+	return healthy ? tf_dup_get(e, healthy)->nsharers : lost;
+}
+
 bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d)
 {
 	return !d->bad && d->nsharers + d->pending < e->opts.max_page_sharing;
@@ -140,12 +167,9 @@ int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
 	d->slot = slot;
 	d->next = d->prev = id;
 	if (head) {
-		const struct tf_dup *h = tf_dup_get(e, head);
-
-		if (h->next == head)
-			e->n.recoverable += h->nsharers;
 		ring_insert(e, head, id);
 		chain_set_head(s, head, id);
+		e->n.recoverable += rely_on(e, id);
 	} else {
 		uint32_t *link = bucket_of(s, hash);
 
@@ -209,6 +233,30 @@ int tf_dup_reserve(struct tf_engine *e, uint32_t id)
 	return 0;
 }
 
+int tf_dup_prepare(struct tf_engine *e)
+{
+	if (!e->list_at_hand)
+		e->list_at_hand = calloc(e->opts.max_page_sharing,
+					 sizeof(*e->list_at_hand));
+	return e->list_at_hand ? 0 : -ENOMEM;
+}
+
+bool tf_dup_at_hand(const struct tf_store *s)
+{
+	return s->engine->list_at_hand && tf_slot_at_hand(s) &&
+	       tf_idtable_at_hand(&s->engine->dups);
+}
+
+void tf_dup_take_list(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+
+	d->sharers = e->list_at_hand;
+	d->cap = (uint16_t)e->opts.max_page_sharing;
+	e->n.sharer_room += d->cap;
+	e->list_at_hand = NULL;
+}
+
 void tf_dup_unreserve(struct tf_engine *e, uint32_t id)
 {
 	tf_dup_get(e, id)->pending--;
@@ -235,7 +283,7 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 	b->region->shared++;
 	e->n.sharers++;
 	e->n.used += d->nsharers == 1;
-	e->n.recoverable += d->next != id;
+	e->n.recoverable += has_twin(e, id);
 	chain_adjust(e, id);
 }
 
@@ -259,7 +307,7 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 	b->region->shared--;
 	e->n.sharers--;
 	e->n.used -= d->nsharers == 0;
-	e->n.recoverable -= d->next != id;
+	e->n.recoverable -= has_twin(e, id);
 	if (spans)
 		d->spans++;
 	chain_adjust(e, id);
@@ -272,6 +320,7 @@ void tf_dup_condemn(struct tf_engine *e, uint32_t id)
 
 	if (d->bad)
 		return;
+	e->n.recoverable -= rely_on(e, id);
 	d->bad = true;
 	e->n.quarantined++;
 	chain_adjust(e, id);
@@ -308,13 +357,11 @@ static void chain_remove(struct tf_engine *e, uint32_t id)
 	struct tf_store *s = d->store;
 
 	if (d->next != id) {
-		const struct tf_dup *next = tf_dup_get(e, d->next);
-
+		if (!d->bad)
+			e->n.recoverable -= rely_on(e, id);
 		if (tf_chain_find(s, d->hash) == id)
 			chain_set_head(s, id, d->next);
 		ring_remove(e, d);
-		if (next->next == d->next)
-			e->n.recoverable -= next->nsharers;
 		return;
 	}
 	*head_link(s, d->hash, id) = d->bucket;

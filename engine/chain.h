@@ -26,9 +26,10 @@ struct tf_dup {
 	uint16_t nsharers;
 	uint16_t cap;        /* entries of `sharers` */
 	uint16_t pending;    /* sharers that a fence is about to add */
-	uint16_t spans : 15; /* COW frames whose mapping covers the slot, and
+	uint16_t spans : 14; /* COW frames whose mapping covers the slot, and
 			      * whoever holds it */
 	uint16_t bad : 1;    /* its page is lost: no donor, no sharer joins */
+	uint16_t healed : 1; /* and that was counted as a heal */
 };
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id);
@@ -70,6 +71,15 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
  */
 void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 		   bool spans);
+
+/*
+ * For signal handlers, which cannot ask for memory: keep a list for the
+ * sharers of one more dup at hand (-ENOMEM); would a dup and a slot of this
+ * store's take no memory; the new dup takes the list.
+ */
+int tf_dup_prepare(struct tf_engine *e);
+bool tf_dup_at_hand(const struct tf_store *s);
+void tf_dup_take_list(struct tf_engine *e, uint32_t id);
 
 /* Its page is lost. Nobody joins it any more, and its slot is never used
  * again. Its sharers are to be moved. */

@@ -172,6 +172,17 @@ static bool same_bytes(const struct tf_engine *e, const struct tf_dup *d,
 			    tf_slot_bytes(m->store, m->slot), TF_PAGE) != 0;
 }
 
+/* Healthy dups of a chain beside this one. */
+static unsigned twins_of(const struct tf_engine *e, uint32_t id)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = tf_dup_get(e, id)->next; i != id;
+	     i = tf_dup_get(e, i)->next)
+		n += !tf_dup_get(e, i)->bad;
+	return n;
+}
+
 static void check_dup(struct check *c, uint32_t id, const struct tf_dup *head)
 {
 	const struct tf_engine *e = c->e;
@@ -179,7 +190,7 @@ static void check_dup(struct check *c, uint32_t id, const struct tf_dup *head)
 
 	c->sum.dups++;
 	c->sum.used += d->nsharers != 0;
-	c->sum.recoverable += d->next != id ? d->nsharers : 0;
+	c->sum.recoverable += twins_of(e, id) ? d->nsharers : 0;
 	EXPECT(c, d->hash == head->hash, "dup %u is in a wrong chain", id);
 	EXPECT(c, d->nsharers <= e->opts.max_page_sharing,
 	       "dup %u has %u sharers", id, d->nsharers);

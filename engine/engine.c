@@ -176,6 +176,17 @@ static int engine_init(struct tf_engine *e)
 	return err;
 }
 
+/* It knows who holds it: a signal handler may ask (ras/quick.c). */
+static void lock_init(pthread_mutex_t *lock)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ERRORCHECK);
+	pthread_mutex_init(lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
 int tf_engine_create_os(const struct tf_engine_opts *opts,
 			const struct tf_os *os, struct tf_engine **ret)
 {
@@ -191,7 +202,7 @@ int tf_engine_create_os(const struct tf_engine_opts *opts,
 	e->gather.uffd = e->gather.quit = -1;
 	tf_list_init(&e->guests);
 	tf_list_init(&e->stores);
-	pthread_mutex_init(&e->lock, NULL);
+	lock_init(&e->lock);
 	pthread_mutex_init(&e->pass_lock, NULL);
 	pthread_mutex_init(&e->forks.lock, NULL);
 	pthread_cond_init(&e->left, NULL);
@@ -249,6 +260,7 @@ void tf_engine_destroy(struct tf_engine *e)
 	pthread_mutex_destroy(&e->pass_lock);
 	pthread_mutex_destroy(&e->lock);
 	free(e->regions);
+	free(e->list_at_hand);
 	free(e->batch);
 	free(e);
 }

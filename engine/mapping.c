@@ -50,10 +50,13 @@ static bool is_copy(const struct tf_engine *e, uint64_t entry)
 	return !(entry & TF_PM_PRESENT) || !(entry & TF_PM_FILE);
 }
 
-int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
-		   bool *copied)
+/* Entries read at once: small, since signal handlers heal on small stacks. */
+#define ENTRIES 64u
+
+static int find_copied(const struct tf_engine *e, const char *addr, unsigned n,
+		       bool *copied)
 {
-	uint64_t entries[TF_BLOCK_PAGES];
+	uint64_t entries[ENTRIES];
 	long got = e->os->pagemap_read(e->os, e->pagemap, addr, entries, n);
 
 	if (got < (long)n)
@@ -61,6 +64,18 @@ int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
 	for (unsigned i = 0; i < n; i++)
 		copied[i] = is_copy(e, entries[i]);
 	return 0;
+}
+
+int tf_find_copied(const struct tf_engine *e, const char *addr, unsigned n,
+		   bool *copied)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < n && !err; i += ENTRIES)
+		err = find_copied(e, addr + i * TF_PAGE,
+				  n - i < ENTRIES ? n - i : ENTRIES,
+				  copied + i);
+	return err;
 }
 
 void tf_unprotect(struct tf_engine *e, char *addr, unsigned n)

@@ -99,6 +99,9 @@ struct tf_os {
 	int (*memfd)(const struct tf_os *os, const char *name, uint64_t bytes);
 	long (*write_at)(const struct tf_os *os, int fd, const void *buf,
 			 size_t len, uint64_t off);
+	/* Bytes read; -EIO where the page is lost, and known to be. */
+	long (*read_at)(const struct tf_os *os, int fd, void *buf, size_t len,
+			uint64_t off);
 	int (*punch)(const struct tf_os *os, int fd, uint64_t off,
 		     uint64_t len);
 

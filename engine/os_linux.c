@@ -108,6 +108,13 @@ static long linux_write_at(const struct tf_os *os, int fd, const void *buf,
 	return tf_sys_result(syscall(SYS_pwrite64, fd, buf, len, off));
 }
 
+static long linux_read_at(const struct tf_os *os, int fd, void *buf, size_t len,
+			  uint64_t off)
+{
+	(void)os;
+	return tf_sys_result(syscall(SYS_pread64, fd, buf, len, off));
+}
+
 static int linux_punch(const struct tf_os *os, int fd, uint64_t off,
 		       uint64_t len)
 {
@@ -232,6 +239,7 @@ const struct tf_os tf_os_linux = {
 	.node = linux_node,
 	.memfd = linux_memfd,
 	.write_at = linux_write_at,
+	.read_at = linux_read_at,
 	.punch = linux_punch,
 	.uffd_open = tf_linux_uffd_open,
 	.uffd_register = tf_linux_uffd_register,

@@ -71,7 +71,7 @@ struct tf_counts {
 	uint64_t used;        /* of those, with sharers */
 	uint64_t chains;      /* contents that have a dup */
 	uint64_t candidates;  /* frames CANDIDATE */
-	uint64_t recoverable; /* sharers in chains of two dups or more */
+	uint64_t recoverable; /* sharers whose content has a healthy twin */
 	uint64_t sharer_room; /* entries of all lists of sharers */
 	uint64_t zero;
 	uint64_t cow;
@@ -116,6 +116,7 @@ struct tf_engine {
 	struct tf_idtable blocks; /* of struct tf_block * */
 	struct tf_idtable dups;   /* of struct tf_dup */
 	struct tf_counts n;
+	uint32_t *list_at_hand; /* chain.h: tf_dup_prepare() */
 	uint64_t vma_budget;
 	uint64_t vma_checked_ns; /* when the budget was last computed */
 	bool retry_refused;      /* in this pass: there is room again */

@@ -197,12 +197,17 @@ void tf_store_use_node(struct tf_store *s, unsigned node)
 	s->node = node;
 }
 
+bool tf_slot_at_hand(const struct tf_store *s)
+{
+	return s->window != s->nwindows &&
+	       s->windows[s->window].used < TF_WINDOW_SLOTS;
+}
+
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret)
 {
 	struct tf_window *w;
 
-	if (s->window == s->nwindows ||
-	    s->windows[s->window].used == TF_WINDOW_SLOTS) {
+	if (!tf_slot_at_hand(s)) {
 		int err = window_open(s);
 
 		if (err)

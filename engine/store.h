@@ -80,6 +80,9 @@ void tf_store_use_node(struct tf_store *s, unsigned node);
 /* A new slot, next to the last one where possible. -ENOSPC, -ENOMEM. */
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret);
 
+/* Would that take no memory? */
+bool tf_slot_at_hand(const struct tf_store *s);
+
 /* Bind a written slot to its dup; from now on it must be freed. */
 void tf_slot_bind(struct tf_store *s, uint32_t slot, uint32_t dup);
 

@@ -6,76 +6,23 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine/batch.h"
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/chain.h"
 #include "engine/fence.h"
 #include "engine/mapping.h"
 #include "engine/marker.h"
-#include "engine/spare.h"
 #include "engine/store.h"
 #include "ras/internal.h"
 
-static bool within(const void *addr, const void *start, size_t len)
-{
-	return start && (const char *)addr >= (const char *)start &&
-	       (const char *)addr < (const char *)start + len;
-}
-
-static bool in_table(const struct tf_idtable *t, const void *addr)
-{
-	uint32_t used = __atomic_load_n(&t->used, __ATOMIC_ACQUIRE);
-
-	for (uint32_t i = 0; i * TF_IDTABLE_CHUNK < used; i++) {
-		const char *chunk =
-			__atomic_load_n(&t->chunks[i], __ATOMIC_ACQUIRE);
-
-		if (within(addr, chunk, TF_IDTABLE_CHUNK * t->record))
-			return true;
-	}
-	return false;
-}
-
-/* Records of freed blocks hold small numbers, which are no addresses. */
-#define LOWEST_BLOCK ((const char *)(UINT64_C(1) << 24))
-
-static bool in_block(const struct tf_engine *e, const void *addr)
-{
-	uint32_t used = __atomic_load_n(&e->blocks.used, __ATOMIC_ACQUIRE);
-
-	for (uint32_t id = 1; id < used; id++) {
-		const char *b =
-			__atomic_load_n((char **)tf_idtable_get(&e->blocks, id),
-					__ATOMIC_RELAXED);
-
-		if (b > LOWEST_BLOCK &&
-		    within(addr, b, sizeof(struct tf_block)))
-			return true;
-	}
-	return false;
-}
-
-/* Blocks, dups and the engine itself never move and are freed only under the
- * lock, so that what is found here was the engine's a moment ago at least. */
-bool ras_is_engine_owned(const struct tf_engine *e, const void *addr)
-{
-	return within(addr, e, sizeof(*e)) ||
-	       within(addr, e->batch, sizeof(struct tf_batch)) ||
-	       within(addr, e->zero_page, TF_PAGE) ||
-	       within(addr, e->staging, TF_STAGE_PAGES * TF_PAGE) ||
-	       in_table(&e->dups, addr) || in_table(&e->blocks, addr) ||
-	       in_block(e, addr);
-}
-
-static void say(struct ras_request *q, enum tf_ras_class cls,
-		enum tf_ras_source source)
+void ras_say(struct ras_request *q, enum tf_ras_class cls,
+	     enum tf_ras_source source)
 {
 	q->verdict.cls = cls;
 	q->verdict.source = source;
 }
 
-static void say_where(struct ras_request *q, const struct tf_region *r)
+void ras_say_where(struct ras_request *q, const struct tf_region *r)
 {
 	q->verdict.guest = r->guest;
 	q->verdict.gpa = tf_region_gpa(r, (const char *)q->addr);
@@ -90,7 +37,7 @@ static uint64_t entry_of(const struct tf_engine *e, const char *addr)
 }
 
 /* Whoever touches it again finds a page there. */
-static bool is_mended(const struct tf_engine *e, const char *addr)
+bool ras_is_mended(const struct tf_engine *e, const char *addr)
 {
 	uint64_t entry = entry_of(e, addr);
 
@@ -127,12 +74,12 @@ static void answer_private(struct tf_ras *ras, struct ras_request *q,
 {
 	char *addr = (char *)q->addr;
 
-	say_where(q, r);
-	if (is_mended(ras->engine, addr)) {
-		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+	ras_say_where(q, r);
+	if (ras_is_mended(ras->engine, addr)) {
+		ras_say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
 		return;
 	}
-	say(q, TF_RAS_PRIVATE, TF_RAS_FROM_NOWHERE);
+	ras_say(q, TF_RAS_PRIVATE, TF_RAS_FROM_NOWHERE);
 	ras_vmce_post(ras, r->guest, q->verdict.gpa, q->required,
 		      q->required ? q->tid : 0);
 	if (q->again)
@@ -147,9 +94,9 @@ static void answer_zero(struct tf_ras *ras, struct ras_request *q,
 {
 	char *addr = tf_frame_addr(b, page);
 
-	say_where(q, b->region);
-	if (is_mended(ras->engine, addr)) {
-		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+	ras_say_where(q, b->region);
+	if (ras_is_mended(ras->engine, addr)) {
+		ras_say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
 		return;
 	}
 	if (tf_map_hole(b->region, addr, 1, b->armed)) {
@@ -162,7 +109,7 @@ static void answer_zero(struct tf_ras *ras, struct ras_request *q,
 	tf_fence_open(ras->engine, addr, addr + TF_PAGE);
 	ras->engine->n.heals++;
 	ras->engine->n.heals_other++;
-	say(q, TF_RAS_RECOVERABLE, TF_RAS_FROM_ZERO);
+	ras_say(q, TF_RAS_RECOVERABLE, TF_RAS_FROM_ZERO);
 }
 
 /* One alias of a healthy slot is lost: map it again. */
@@ -171,7 +118,7 @@ static bool remap_alias(struct tf_engine *e, struct tf_block *b, unsigned page)
 	uint32_t dup = b->frames[page].shared.dup;
 	const char *addr = tf_frame_addr(b, page);
 
-	return is_mended(e, addr) ||
+	return ras_is_mended(e, addr) ||
 	       (!tf_dup_reserve(e, dup) && !tf_rehome(b, page, dup));
 }
 
@@ -183,7 +130,7 @@ static void answer_dup(struct tf_ras *ras, struct ras_request *q,
 	struct ras_heal heal = { .dup = dup, .first = first, .asker = q };
 	bool healed;
 
-	say(q, TF_RAS_SHARED, TF_RAS_FROM_NOWHERE);
+	ras_say(q, TF_RAS_SHARED, TF_RAS_FROM_NOWHERE);
 	*told = q->verdict;
 	healed = ras_heal_dup(ras, &heal);
 	told->source = heal.source;
@@ -212,28 +159,16 @@ static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 		answer_private(ras, q, r);
 		return false;
 	}
-	say_where(q, r);
+	ras_say_where(q, r);
 	dup = b->frames[page].shared.dup;
 	if (ras_dup_is_healthy(e, dup)) {
-		say(q, TF_RAS_SHARED, TF_RAS_FROM_DUP);
+		ras_say(q, TF_RAS_SHARED, TF_RAS_FROM_DUP);
 		if (!remap_alias(e, b, page))
 			q->err = -EIO;
 		return false;
 	}
 	answer_dup(ras, q, told, dup, tf_ref(b, page));
 	return true;
-}
-
-/* The store that maps `addr`, or NULL. */
-static struct tf_store *store_at(struct tf_engine *e, const void *addr)
-{
-	struct tf_store *s;
-
-	tf_list_for_each(s, &e->stores, link)
-		if (within(addr, s->map,
-			   (size_t)s->nwindows * TF_WINDOW_SLOTS * TF_PAGE))
-			return s;
-	return NULL;
 }
 
 static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
@@ -243,11 +178,22 @@ static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
 	uint32_t dup = tf_slot_dup(s, (uint32_t)(off / TF_PAGE));
 
 	if (!dup || ras_dup_is_healthy(ras->engine, dup)) {
-		say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
+		ras_say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
 		return false;
 	}
 	answer_dup(ras, q, told, dup, 0);
 	return true;
+}
+
+/* Neither a guest's nor a store's. */
+static void answer_unknown(struct tf_ras *ras, struct ras_request *q)
+{
+	bool ours = ras_index_owns(ras->engine, (void *)q->addr);
+
+	ras_say(q, ours ? TF_RAS_ENGINE_OWNED : TF_RAS_NOT_OURS,
+		TF_RAS_FROM_NOWHERE);
+	if (ours)
+		q->err = ras_own_memory_lost(ras);
 }
 
 void ras_answer(struct tf_ras *ras, struct ras_request *q,
@@ -255,14 +201,14 @@ void ras_answer(struct tf_ras *ras, struct ras_request *q,
 {
 	struct tf_engine *e = ras->engine;
 	struct tf_region *r = tf_region_at(e, (char *)q->addr);
-	const struct tf_store *s = r ? NULL : store_at(e, (void *)q->addr);
+	const struct tf_store *s = r ? NULL : ras_store_at(e, (void *)q->addr);
 
 	if (r && answer_frame(ras, q, told, r))
 		return;
 	if (s && answer_slot(ras, q, told, s))
 		return;
 	if (!r && !s)
-		say(q, TF_RAS_NOT_OURS, TF_RAS_FROM_NOWHERE);
+		answer_unknown(ras, q);
 	*told = q->verdict;
 	ras_request_done(ras, q);
 }

@@ -13,8 +13,8 @@
 #include "engine/opts.h"
 #include "ras/internal.h"
 
-/* A thread that was only told of an error (action optional) may hold the
- * engine's lock itself: it waits no longer than this for the verdict. */
+/* A thread that was only told of an error (action optional) waits no longer
+ * than this for the verdict: it may hold any lock of the embedder's. */
 #define OPTIONAL_WAIT_MS 100u
 
 /* One that cannot go on waits until the healer gives up (healer.c). */
@@ -50,11 +50,23 @@ static struct ras_request *request_take(struct tf_ras *ras, bool required)
 	return q;
 }
 
-static void request_post(struct tf_ras *ras, struct ras_request *q)
+static void request_give(struct tf_ras *ras, struct ras_request *q,
+			 enum request_state state)
 {
-	atomic_store(&q->state, REQUEST_POSTED);
+	atomic_store(&q->state, state);
 	atomic_fetch_add(&ras->posted, 1);
 	ras->engine->os->wake_word(ras->engine->os, &ras->posted);
+}
+
+static void request_post(struct tf_ras *ras, struct ras_request *q)
+{
+	request_give(ras, q, REQUEST_POSTED);
+}
+
+/* Nobody waits for it. */
+static void request_hand_over(struct tf_ras *ras, struct ras_request *q)
+{
+	request_give(ras, q, REQUEST_ABANDONED);
 }
 
 void ras_request_done(struct tf_ras *ras, struct ras_request *q)
@@ -77,6 +89,7 @@ static void request_fill(struct tf_ras *ras, struct ras_request *q,
 	q->tid = os->thread_id(os);
 	q->required = required;
 	q->again = false;
+	q->rest = RAS_REST_ALL;
 	q->err = 0;
 	q->begin_ns = os->now_ns(os);
 	memset(&q->verdict, 0, sizeof(q->verdict));
@@ -90,9 +103,7 @@ void ras_note(struct tf_ras *ras, const void *addr)
 	if (!q)
 		return; /* the next touch says it again */
 	request_fill(ras, q, addr, false);
-	atomic_store(&q->state, REQUEST_ABANDONED);
-	atomic_fetch_add(&ras->posted, 1);
-	ras->engine->os->wake_word(ras->engine->os, &ras->posted);
+	request_hand_over(ras, q);
 }
 
 /* False: nobody answered in time, the slot is the healer's. */
@@ -115,44 +126,91 @@ static bool request_wait(struct tf_ras *ras, struct ras_request *q)
 /* The page that this thread was last told is lost for good. */
 static __thread uintptr_t told_page __attribute__((tls_model("initial-exec")));
 
+/* Whoever comes to the page again, told that it is lost, needs another. */
+static void remember_told(const struct ras_request *q)
+{
+	if (!q->required || q->verdict.cls == TF_RAS_NOT_OURS)
+		return;
+	told_page = q->verdict.cls == TF_RAS_PRIVATE && !q->again ? q->addr : 0;
+}
+
+static int export_answer(struct ras_request *q, struct tf_ras_verdict *ret)
+{
+	int err = q->err;
+
+	if (!err)
+		err = tf_opts_export(ret, &q->verdict, sizeof(q->verdict));
+	remember_told(q);
+	return err;
+}
+
+static int ask_healer(struct tf_ras *ras, struct ras_request *q,
+		      struct tf_ras_verdict *ret)
+{
+	int err;
+
+	request_post(ras, q);
+	if (!request_wait(ras, q))
+		return -EIO;
+	err = export_answer(q, ret);
+	atomic_store(&q->state, REQUEST_FREE);
+	return err;
+}
+
+/* Answered in this very thread. */
+static int answer_quick(struct tf_ras *ras, struct ras_request *q,
+			struct tf_ras_verdict *ret)
+{
+	const struct tf_os *os = ras->engine->os;
+	int err;
+
+	q->verdict.ns = os->now_ns(os) - q->begin_ns;
+	err = export_answer(q, ret);
+	request_hand_over(ras, q);
+	return err;
+}
+
 static int ask(struct tf_ras *ras, const siginfo_t *info,
 	       struct tf_ras_verdict *ret)
 {
 	bool required = info->si_code != MCEERR_AO;
 	struct ras_request *q = request_take(ras, required);
-	int err;
 
 	if (!q)
 		return -EIO;
 	request_fill(ras, q, info->si_addr, required);
 	q->again = required && q->addr == told_page;
-	request_post(ras, q);
-	if (!request_wait(ras, q))
-		return -EIO;
-	err = q->err;
-	if (!err)
-		err = tf_opts_export(ret, &q->verdict, sizeof(q->verdict));
-	if (required && q->verdict.cls != TF_RAS_NOT_OURS)
-		told_page = q->verdict.cls == TF_RAS_PRIVATE && !q->again ?
-				    q->addr :
-				    0;
-	atomic_store(&q->state, REQUEST_FREE);
-	return err;
+	if (required && ras_quick(ras, q))
+		return answer_quick(ras, q, ret);
+	if (required || !ras_lock_is_mine(ras->engine))
+		return ask_healer(ras, q, ret);
+	request_hand_over(ras, q); /* it waits for us, not we for it */
+	return -EIO;
+}
+
+/* The healer has nothing to do but to say so, if it can be told. */
+static int say_engine_owned(struct tf_ras *ras, const void *addr)
+{
+	struct ras_request *q = request_take(ras, false);
+
+	if (q) {
+		request_fill(ras, q, addr, false);
+		ras_say(q, TF_RAS_ENGINE_OWNED, TF_RAS_FROM_NOWHERE);
+		q->rest = RAS_REST_SAY;
+		request_hand_over(ras, q);
+	}
+	return ras_own_memory_lost(ras);
 }
 
 int ras_judge(struct tf_ras *ras, const siginfo_t *info,
 	      struct tf_ras_verdict *ret)
 {
-	struct tf_engine *e = ras->engine;
 	int saved = errno, err;
 
-	if (ras_is_engine_owned(e, info->si_addr)) {
-		atomic_fetch_add(&ras->unrecoverable, 1);
-		atomic_store(&e->degraded, true);
-		err = -ENOTRECOVERABLE;
-	} else {
+	if (ras_is_engine_owned(ras->engine, info->si_addr))
+		err = say_engine_owned(ras, info->si_addr);
+	else
 		err = ask(ras, info, ret);
-	}
 	errno = saved;
 	return err;
 }

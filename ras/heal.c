@@ -22,6 +22,20 @@
 /* How often a sharer that cannot be moved is tried again. */
 #define ROUNDS 3
 
+void ras_hold(struct tf_engine *e, uint32_t dup)
+{
+	tf_dup_get(e, dup)->store->regions++;
+	tf_dup_hold(e, dup);
+}
+
+void ras_let_go(struct tf_engine *e, uint32_t dup)
+{
+	struct tf_store *s = tf_dup_get(e, dup)->store;
+
+	tf_dup_let_go(e, dup);
+	tf_store_put(s);
+}
+
 bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup)
 {
 	const struct tf_dup *d = tf_dup_get(e, dup);
@@ -69,9 +83,7 @@ static int write_slot(const struct tf_store *s, uint32_t slot, const char *from)
 	return done < 0 ? (int)done : -EIO;
 }
 
-/* A new dup with the donor's bytes, or 0. It is checked: the copy may be hit
- * as well. */
-static uint32_t copy_donor(struct tf_engine *e, uint32_t donor)
+uint32_t ras_copy_donor(struct tf_engine *e, uint32_t donor)
 {
 	const struct tf_dup *d = tf_dup_get(e, donor);
 	struct tf_store *s = d->store;
@@ -149,6 +161,8 @@ static void move_first(struct tf_ras *ras, struct ras_heal *heal,
 	if (!move_one(e, heal->dup, b->frames[page].tag, fresh))
 		return;
 	heal->moved = true;
+	if (!heal->asker)
+		return;
 	/* Its fault would wait for the mappings that we make next. */
 	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, TF_POPULATE_READ);
 	heal->asker->verdict.source = heal->source;
@@ -184,15 +198,18 @@ static void give_up(struct tf_ras *ras, const struct ras_heal *heal)
 	}
 }
 
-static void count_heal(struct tf_engine *e, uint32_t fresh,
-		       struct ras_heal *heal)
+void ras_count_heal(struct tf_engine *e, uint32_t lost, uint32_t fresh)
 {
+	struct tf_dup *d = tf_dup_get(e, lost);
+
+	if (d->healed)
+		return;
+	d->healed = true;
 	e->n.heals++;
 	if (fresh)
 		e->n.heals_fresh_copy++;
 	else
 		e->n.heals_existing_dup++;
-	heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
 }
 
 /* By the list alone: the frame may be gone since the lock was dropped. */
@@ -213,14 +230,17 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 	uint32_t donor, fresh;
 
 	tf_dup_condemn(e, heal->dup);
-	tf_dup_hold(e, heal->dup);
+	ras_hold(e, heal->dup);
 	donor = find_donor(ras, heal->dup);
 	if (donor && left) {
 		tf_dup_hold(e, donor);
-		fresh = copy_donor(e, donor);
+		fresh = heal->fresh;
+		if (!fresh && left)
+			fresh = ras_copy_donor(e, donor);
 		if (fresh)
 			tf_dup_hold(e, fresh);
-		count_heal(e, fresh, heal);
+		ras_count_heal(e, heal->dup, fresh);
+		heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
 		if (heal->first)
 			move_first(ras, heal, fresh);
 		for (int i = 0; i < ROUNDS && left; i++)
@@ -232,6 +252,6 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 	if (heal->first && !heal->moved)
 		heal->moved = !is_sharer(e, heal);
 	give_up(ras, heal);
-	tf_dup_let_go(e, heal->dup);
+	ras_let_go(e, heal->dup);
 	return heal->first ? heal->moved : !left;
 }

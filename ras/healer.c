@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "engine/base/thread.h"
+#include "engine/chain.h"
 #include "ras/internal.h"
 
 #define LOCK_TRIES 8
@@ -34,6 +35,36 @@ static bool lock_engine(struct tf_engine *e)
 	return locked;
 }
 
+static void say(const struct tf_ras *ras, const struct tf_ras_verdict *told)
+{
+	if (ras->event && told->cls != TF_RAS_NOT_OURS)
+		ras->event(ras->event_user, told);
+}
+
+/* The sharers that a thread left to us, which healed its own frame. Nobody
+ * waits for us, so we wait for the lock as long as it takes. */
+static void heal_others(struct tf_ras *ras, const struct ras_request *q)
+{
+	struct ras_heal heal = { .dup = q->dup, .fresh = q->fresh };
+
+	tf_lock_urgent(ras->engine);
+	ras_heal_dup(ras, &heal);
+	ras_quick_let_go(ras->engine, q);
+	tf_dup_prepare(ras->engine);
+	pthread_mutex_unlock(&ras->engine->lock);
+}
+
+/* What is left of a request that was answered. */
+static void finish(struct tf_ras *ras, struct ras_request *q)
+{
+	struct tf_ras_verdict told = q->verdict;
+
+	if (q->rest == RAS_REST_SHARERS)
+		heal_others(ras, q);
+	ras_request_done(ras, q);
+	say(ras, &told);
+}
+
 static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
@@ -49,8 +80,7 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 	ras_answer(ras, q, &told);
 	pthread_mutex_unlock(&e->lock);
 	told.ns = e->os->now_ns(e->os) - begin;
-	if (ras->event && told.cls != TF_RAS_NOT_OURS)
-		ras->event(ras->event_user, &told);
+	say(ras, &told);
 }
 
 static bool is_waiting(const struct ras_request *q)
@@ -67,20 +97,23 @@ static bool serve_all(struct tf_ras *ras)
 	for (unsigned i = 0; i < RAS_REQUESTS; i++) {
 		if (!is_waiting(&ras->request[i]))
 			continue;
-		serve(ras, &ras->request[i]);
+		if (ras->request[i].rest == RAS_REST_ALL)
+			serve(ras, &ras->request[i]);
+		else
+			finish(ras, &ras->request[i]);
 		any = true;
 	}
 	return any;
 }
 
-__thread bool ras_in_healer __attribute__((tls_model("initial-exec")));
+__thread bool ras_healing __attribute__((tls_model("initial-exec")));
 
 static void *healer_main(void *arg)
 {
 	struct tf_ras *ras = arg;
 	const struct tf_os *os = ras->engine->os;
 
-	ras_in_healer = true;
+	ras_healing = true;
 	for (;;) {
 		uint32_t posted = atomic_load(&ras->posted);
 

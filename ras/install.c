@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/chain.h"
 #include "engine/guard.h"
 #include "engine/opts.h"
 #include "ras/internal.h"
@@ -93,7 +94,7 @@ static void catch_guarded(const void *addr)
 {
 	if (!tf_guard_covers(addr))
 		return;
-	if (ras_in_healer)
+	if (ras_healing)
 		tf_guard_catch(addr); /* it knows */
 	for (int i = 0; i < ENGINES; i++) {
 		struct tf_ras *ras = enter_listed(i);
@@ -278,6 +279,7 @@ static int publish(struct tf_engine *e, struct tf_ras *ras)
 	}
 	installed++;
 	pthread_mutex_lock(&e->lock);
+	tf_dup_prepare(e);
 	e->poison_found = poison_found;
 	e->guest_gone = guest_gone;
 	e->ras_end = tf_ras_uninstall;

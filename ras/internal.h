@@ -4,8 +4,10 @@
  *
  *   handle.c    SIGBUS path: posts a request, waits for the verdict
  *   install.c   the process's handler, and the life of an engine's ras
+ *   quick.c     what the thread that was hit can heal by itself
  *   healer.c    the thread that answers requests
  *   classify.c  what an address is
+ *   owned.c     what is the engine's own memory
  *   heal.c      gives the sharers of a lost dup another one
  *   vmce.c      machine checks that wait for their guests
  *   inject.c    faults on purpose
@@ -40,8 +42,18 @@ enum request_state {
 	REQUEST_ABANDONED, /* nobody waits: the healer frees it */
 };
 
+/* What the healer does with a request that nobody waits for any more. */
+enum ras_rest {
+	RAS_REST_ALL,     /* find out what was hit, and heal it */
+	RAS_REST_SHARERS, /* the thread healed itself: the others of `dup` */
+	RAS_REST_SAY,     /* nothing but the event */
+};
+
 struct ras_request {
 	_Atomic uint32_t state; /* enum request_state; a futex */
+	enum ras_rest rest;
+	uint32_t dup;   /* REST_SHARERS: that is lost, and held */
+	uint32_t fresh; /* REST_SHARERS: where they go, held, or 0 */
 	uintptr_t addr;
 	pid_t tid;
 	bool required; /* the thread cannot go on without an answer */
@@ -64,6 +76,8 @@ struct tf_ras {
 	atomic_bool stop;
 	pthread_t healer;
 
+	char page[TF_PAGE]; /* to read into; under the engine's lock */
+
 	pthread_mutex_t vmce_lock;
 	struct tf_vmce vmce[RAS_VMCES]; /* under vmce_lock, oldest first */
 	unsigned nvmces;                /* likewise */
@@ -80,14 +94,37 @@ struct tf_ras *ras_enter(struct tf_engine *e);
 void ras_leave(struct tf_ras *ras);
 
 /* healer.c */
-/* Is this thread a healer? Its reads are not news. */
-extern __thread bool ras_in_healer __attribute__((tls_model("initial-exec")));
+/* Is this thread healing? What it reads, and cannot, is not news. */
+extern __thread bool ras_healing __attribute__((tls_model("initial-exec")));
 int ras_healer_start(struct tf_ras *ras);
 void ras_healer_stop(struct tf_ras *ras);
 
-/* classify.c */
+/* quick.c: signal-safe. */
+/* Does this thread hold the engine's lock? */
+bool ras_lock_is_mine(struct tf_engine *e);
+/* False: the healer has to answer. Else the request has its answer, and its
+ * `rest` says what is left to do. */
+bool ras_quick(struct tf_ras *ras, struct ras_request *q);
+/* The other sharers are healed. Caller holds the engine's lock. */
+void ras_quick_let_go(struct tf_engine *e, const struct ras_request *q);
+
+/* owned.c */
 /* Certain: memory of the engine that nothing heals. Lock-free, signal-safe. */
 bool ras_is_engine_owned(const struct tf_engine *e, const void *addr);
+/* The same of the stable index and the stores. Caller holds the lock. */
+bool ras_index_owns(const struct tf_engine *e, const void *addr);
+/* The store that maps `addr`, or NULL. Caller holds the lock. */
+struct tf_store *ras_store_at(struct tf_engine *e, const void *addr);
+/* Count it, and merge no more. -ENOTRECOVERABLE. */
+int ras_own_memory_lost(struct tf_ras *ras);
+
+/* classify.c */
+void ras_say(struct ras_request *q, enum tf_ras_class cls,
+	     enum tf_ras_source source);
+/* In the guest's words. */
+void ras_say_where(struct ras_request *q, const struct tf_region *r);
+/* Does whoever touches it again find a page there? */
+bool ras_is_mended(const struct tf_engine *e, const char *addr);
 /* Find out what was hit, heal it, and answer the request; what was answered
  * goes to *told. Caller holds the engine's lock. */
 void ras_answer(struct tf_ras *ras, struct ras_request *q,
@@ -97,6 +134,7 @@ void ras_answer(struct tf_ras *ras, struct ras_request *q,
 struct ras_heal {
 	uint32_t dup;   /* that is lost */
 	uint32_t first; /* frame reference to be healed first, or 0 */
+	uint32_t fresh; /* copy of the content, made already, or 0 */
 	struct ras_request *asker; /* told as soon as `first` is healed; then
 				    * NULL: it is not ours any more */
 	enum tf_ras_source source; /* out */
@@ -105,8 +143,18 @@ struct ras_heal {
 /* False: `first`, or any sharer if there is no first, has lost its page and
  * was told. */
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal);
+/* Keep a dup and its store from being freed, by whoever. */
+void ras_hold(struct tf_engine *e, uint32_t dup);
+void ras_let_go(struct tf_engine *e, uint32_t dup);
 /* Is there a readable copy in this dup's slot? */
 bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup);
+
+/* A new dup with the donor's bytes, or 0. It is checked: the copy may be hit
+ * as well. */
+uint32_t ras_copy_donor(struct tf_engine *e, uint32_t donor);
+/* Once for a lost dup, whoever heals its sharers, and however often. `fresh`:
+ * 0 if they go to dups that were there. */
+void ras_count_heal(struct tf_engine *e, uint32_t lost, uint32_t fresh);
 
 /* vmce.c: at most one is pending for a page; a required one stays required. */
 void ras_vmce_post(struct tf_ras *ras, struct tf_guest *guest, uint64_t gpa,

@@ -37,6 +37,12 @@ static int idtable_grow(struct tf_idtable *t)
 	return t->chunks[chunk] ? 0 : -ENOMEM;
 }
 
+bool tf_idtable_at_hand(const struct tf_idtable *t)
+{
+	return t->free || (t->used % TF_IDTABLE_CHUNK &&
+			   t->used / TF_IDTABLE_CHUNK < t->nchunks);
+}
+
 int tf_idtable_alloc(struct tf_idtable *t, uint32_t *id)
 {
 	uint32_t got = t->free;

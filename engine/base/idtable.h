@@ -9,6 +9,7 @@
 #ifndef TF_BASE_IDTABLE_H
 #define TF_BASE_IDTABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,8 @@ void tf_idtable_fini(struct tf_idtable *t);
 
 /* A zeroed record. 0 and *id, or -ENOMEM (also when `max` is reached). */
 int tf_idtable_alloc(struct tf_idtable *t, uint32_t *id);
+/* Would that take no memory? */
+bool tf_idtable_at_hand(const struct tf_idtable *t);
 void tf_idtable_free(struct tf_idtable *t, uint32_t id);
 
 /* Bytes of memory the table holds, untouched parts left out. */

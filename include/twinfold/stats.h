@@ -34,7 +34,7 @@ struct tf_stats {
 	uint64_t pages_handed;   /* given to the kernel's KSM (scatter) */
 	uint64_t metadata_bytes; /* memory the engine keeps for itself */
 	int64_t profit_bytes;    /* saved, less metadata, VMAs, page tables */
-	uint64_t pages_recoverable; /* sharers whose content has a second dup */
+	uint64_t pages_recoverable; /* sharers with a second healthy dup */
 	uint64_t quarantined;       /* poisoned stable slots */
 	/* Counters. */
 	uint64_t pages_scanned;

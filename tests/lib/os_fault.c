@@ -310,6 +310,7 @@ void os_fault_init(struct os_fault *f)
 		.node = fault_node,
 		.memfd = fault_memfd,
 		.write_at = fault_write_at,
+		.read_at = tf_os_linux.read_at,
 		.punch = fault_punch,
 		.uffd_open = fault_uffd_open,
 		.uffd_register = fault_uffd_register,
