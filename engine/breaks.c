@@ -17,10 +17,6 @@
 #include "engine/spare.h"
 #include "engine/state.h"
 
-/* Runs longer than this are broken in parts, so that the lock is not held for
- * long and a spare pool always has room. */
-#define RUN_PAGES 64u
-
 #define HISTORY_MAX 6u
 
 static void remember_break(struct tf_block *b, unsigned page)
@@ -154,7 +150,8 @@ static unsigned stream_of(const struct tf_block *b, unsigned page)
 	}
 	if (!continues(last, at))
 		return 1;
-	return 2u * last->stream < RUN_PAGES ? 2u * last->stream : RUN_PAGES;
+	return 2u * last->stream < TF_BREAK_RUN ? 2u * last->stream :
+						  TF_BREAK_RUN;
 }
 
 static unsigned shared_until(const struct tf_block *b, unsigned from,
@@ -202,73 +199,6 @@ void tf_break_fault(struct tf_block *b, unsigned page)
 		break_by_kernel(b, page);
 	b->stream = (uint8_t)run;
 	b->stream_next = (uint16_t)end;
-}
-
-/*
- * A COW frame that the kernel has not copied yet is protected and SHARED
- * again; one that it has copied is private already and stays.
- */
-static bool recover_cow(struct tf_block *b, unsigned page)
-{
-	struct tf_engine *e = b->region->engine;
-	uint32_t dup = b->frames[page].shared.dup;
-	char *addr = tf_frame_addr(b, page);
-	bool copied = true;
-
-	if (tf_dup_reserve(e, dup))
-		return false;
-	if (!tf_protect(e, addr, 1) || tf_find_copied(e, addr, 1, &copied) ||
-	    copied) {
-		tf_unprotect(e, addr, 1);
-		tf_dup_unreserve(e, dup);
-		return false;
-	}
-	tf_book_leave(b, page);
-	tf_dup_link(e, dup, b, page);
-	return true;
-}
-
-static bool breakable(struct tf_block *b, unsigned page)
-{
-	if (b->frames[page].state == TF_FRAME_COW)
-		return recover_cow(b, page);
-	return b->frames[page].state == TF_FRAME_SHARED;
-}
-
-/* Frames that were recovered beyond their dup's share, and did not break. */
-static void give_back(struct tf_block *b, unsigned page, unsigned n)
-{
-	const struct tf_engine *e = b->region->engine;
-
-	for (unsigned i = page; i < page + n; i++)
-		if (b->frames[i].state == TF_FRAME_SHARED &&
-		    tf_dup_get(e, b->frames[i].shared.dup)->nsharers >
-			    e->opts.max_page_sharing)
-			tf_book_cow(b, i);
-	tf_count_vmas(b);
-}
-
-int tf_break_range(struct tf_block *b, unsigned from, unsigned to)
-{
-	int first = 0;
-
-	for (unsigned i = from, n; i < to; i += n) {
-		int err;
-
-		for (n = 0; i + n < to && n < RUN_PAGES; n++)
-			if (!breakable(b, i + n))
-				break;
-		if (!n) {
-			n = 1;
-			continue;
-		}
-		err = tf_break(b, i, n);
-		if (err)
-			give_back(b, i, n);
-		if (err && !first)
-			first = err;
-	}
-	return first;
 }
 
 static bool mapped_over(const struct tf_block *b, unsigned page)

@@ -9,6 +9,10 @@
 
 #include "engine/frame.h"
 
+/* Runs longer than this are broken in parts, so that the lock is not held for
+ * long and a spare pool always has room. */
+#define TF_BREAK_RUN 64u
+
 /*
  * Give `n` adjacent SHARED frames of one block their own pages, in one step,
  * and wake their writers. -ENOMEM, -EHWPOISON (a slot cannot be read): nothing
@@ -22,9 +26,6 @@ int tf_break(struct tf_block *b, unsigned page, unsigned n);
  * makes its own (COW).
  */
 void tf_break_fault(struct tf_block *b, unsigned page);
-
-/* Break every shared frame of pages [from, to). First error, after all. */
-int tf_break_range(struct tf_block *b, unsigned from, unsigned to);
 
 /*
  * Discard pages [from, to): they read as zeros. Merged ones get a hole, the

@@ -13,6 +13,8 @@
 
 /* Type and offset of a swap entry; zero for the unprivileged. */
 #define FRAME_BITS ((UINT64_C(1) << 55) - 1)
+/* The type: MAX_SWAPFILES_SHIFT (include/linux/swap.h). */
+#define TYPE_BITS ((UINT64_C(1) << 5) - 1)
 /* Says what was written lately, nothing about the kind of page. */
 #define SOFT_DIRTY (UINT64_C(1) << 55)
 
@@ -59,4 +61,13 @@ void tf_marker_learn(struct tf_engine *e)
 bool tf_marker_is(const struct tf_engine *e, uint64_t entry)
 {
 	return e->marker && (entry & ~SOFT_DIRTY) == e->marker;
+}
+
+bool tf_marker_no_page(const struct tf_engine *e, uint64_t entry)
+{
+	if (entry & TF_PM_PRESENT)
+		return false;
+	if (!(entry & TF_PM_SWAPPED) || (entry & TF_PM_FILE))
+		return true;
+	return e->marker && !((entry ^ e->marker) & TYPE_BITS);
 }

@@ -22,4 +22,10 @@ void tf_marker_learn(struct tf_engine *e);
 /* Is this the entry of a page that nobody has touched since it was mapped? */
 bool tf_marker_is(const struct tf_engine *e, uint64_t entry);
 
+/*
+ * Can there be no page of the process's own behind this entry: nothing, a
+ * lost page of a file, or a marker of whatever meaning (a simulated fault)?
+ */
+bool tf_marker_no_page(const struct tf_engine *e, uint64_t entry);
+
 #endif

@@ -13,7 +13,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/budget.h"
-#include "engine/gather.h"
+#include "engine/part.h"
 #include "engine/scatter.h"
 #include "engine/spare.h"
 #include "engine/state.h"
@@ -218,6 +218,22 @@ static void region_drain(struct tf_engine *e, struct tf_region *r)
 		pthread_cond_wait(&e->left, &e->lock);
 }
 
+static void log_kept(const struct tf_region *r, int err)
+{
+	const struct tf_logger *log = &r->engine->log;
+
+	if (err == -EHWPOISON)
+		tf_log(log, TF_LOG_WARNING,
+		       "memslot %u of %s: pages of it are lost, touching them "
+		       "raises SIGBUS",
+		       r->slot, r->guest->name);
+	else if (err)
+		tf_log(log, TF_LOG_WARNING,
+		       "memslot %u of %s: no memory to give all pages back; "
+		       "they stay copy-on-write",
+		       r->slot, r->guest->name);
+}
+
 static void region_break_all(struct tf_engine *e, struct tf_region *r)
 {
 	bool alone = !pthread_mutex_trylock(&e->pass_lock);
@@ -225,11 +241,7 @@ static void region_break_all(struct tf_engine *e, struct tf_region *r)
 
 	for (uint64_t no = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
 		tf_scatter_take_back(b);
-		if (tf_break_range(b, 0, TF_BLOCK_PAGES))
-			tf_log(&e->log, TF_LOG_WARNING,
-			       "memslot %u of %s: no memory to give all pages "
-			       "back; they stay copy-on-write",
-			       r->slot, r->guest->name);
+		log_kept(r, tf_part_range(b, 0, TF_BLOCK_PAGES));
 		if (alone)
 			tf_gather_block(b, false);
 		tf_stop_point(e);

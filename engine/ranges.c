@@ -10,6 +10,7 @@
 #include "engine/base/cleanup.h"
 #include "engine/breaks.h"
 #include "engine/gather.h"
+#include "engine/part.h"
 #include "engine/pins.h"
 #include "engine/scatter.h"
 #include "engine/state.h"
@@ -136,7 +137,7 @@ static int range_apply(struct tf_guest *g, uint64_t gpa, uint64_t bytes,
 static int part_pages(struct tf_block *b, unsigned from, unsigned to)
 {
 	tf_scatter_take_back(b);
-	return tf_break_range(b, from, to);
+	return tf_part_range(b, from, to);
 }
 
 static int gather_pages(struct tf_block *b, unsigned from, unsigned to)
@@ -205,7 +206,7 @@ int tf_guest_pin(struct tf_guest *g, uint64_t gpa, size_t bytes)
 	err = range_apply(g, gpa, bytes, part_pages, NULL);
 	if (err)
 		tf_pin_remove(g, gpa, bytes);
-	return err ? -ENOMEM : 0;
+	return err;
 }
 
 int tf_guest_unpin(struct tf_guest *g, uint64_t gpa, size_t bytes)

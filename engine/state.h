@@ -133,6 +133,9 @@ struct tf_engine {
 	atomic_bool degraded; /* memory of ours is lost: no more merging */
 	/* An address that the engine found unreadable. */
 	void (*poison_found)(struct tf_engine *e, const void *addr);
+	/* Wait until that was dealt with. Called with `lock`, dropped
+	 * meanwhile. */
+	void (*heal_lost)(struct tf_engine *e, const void *addr);
 	void (*guest_gone)(struct tf_engine *e, const struct tf_guest *g);
 	void (*ras_end)(struct tf_engine *e);
 	void (*ras_stats)(struct tf_engine *e, struct tf_stats *ret);

@@ -12,6 +12,7 @@
 #include "engine/fence.h"
 #include "engine/mapping.h"
 #include "engine/marker.h"
+#include "engine/part.h"
 #include "engine/store.h"
 #include "ras/internal.h"
 
@@ -142,6 +143,18 @@ static void answer_dup(struct tf_ras *ras, struct ras_request *q,
 	ras_request_done(ras, q);
 }
 
+/* Nobody can write to it: it is a sharer as any other. */
+static void rejoin(struct tf_block *b, unsigned page)
+{
+	struct tf_engine *e = b->region->engine;
+	uint32_t dup = b->frames[page].shared.dup;
+
+	if (tf_dup_reserve(e, dup))
+		return;
+	tf_book_leave(b, page);
+	tf_dup_link(e, dup, b, page);
+}
+
 static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 			 struct tf_ras_verdict *told, struct tf_region *r)
 {
@@ -155,6 +168,8 @@ static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 		answer_zero(ras, q, b, page);
 		return false;
 	}
+	if (b && !q->again && tf_cow_is_lost(b, page))
+		rejoin(b, page);
 	if (!b || b->frames[page].state != TF_FRAME_SHARED) {
 		answer_private(ras, q, r);
 		return false;
@@ -188,7 +203,7 @@ static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
 /* Neither a guest's nor a store's. */
 static void answer_unknown(struct tf_ras *ras, struct ras_request *q)
 {
-	bool ours = ras_index_owns(ras->engine, (void *)q->addr);
+	bool ours = ras_index_owns(ras->engine, q->hit);
 
 	ras_say(q, ours ? TF_RAS_ENGINE_OWNED : TF_RAS_NOT_OURS,
 		TF_RAS_FROM_NOWHERE);

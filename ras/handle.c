@@ -86,9 +86,10 @@ static void request_fill(struct tf_ras *ras, struct ras_request *q,
 	const struct tf_os *os = ras->engine->os;
 
 	q->addr = (uintptr_t)addr & ~(TF_PAGE - 1);
+	q->hit = addr;
 	q->tid = os->thread_id(os);
 	q->required = required;
-	q->again = false;
+	q->again = q->engine = false;
 	q->rest = RAS_REST_ALL;
 	q->err = 0;
 	q->begin_ns = os->now_ns(os);
@@ -103,6 +104,7 @@ void ras_note(struct tf_ras *ras, const void *addr)
 	if (!q)
 		return; /* the next touch says it again */
 	request_fill(ras, q, addr, false);
+	q->engine = true;
 	request_hand_over(ras, q);
 }
 
@@ -110,8 +112,9 @@ void ras_note(struct tf_ras *ras, const void *addr)
 static bool request_wait(struct tf_ras *ras, struct ras_request *q)
 {
 	const struct tf_os *os = ras->engine->os;
-	unsigned ms = q->required ? REQUIRED_WAIT_MS : OPTIONAL_WAIT_MS;
-	unsigned tries = q->required ? 10 : 1;
+	bool patient = q->required || q->engine;
+	unsigned ms = patient ? REQUIRED_WAIT_MS : OPTIONAL_WAIT_MS;
+	unsigned tries = patient ? 10 : 1;
 	uint32_t state = atomic_load(&q->state);
 
 	while (state == REQUEST_POSTED && tries--) {
@@ -121,6 +124,19 @@ static bool request_wait(struct tf_ras *ras, struct ras_request *q)
 	return state == REQUEST_DONE ||
 	       !atomic_compare_exchange_strong(&q->state, &state,
 					       REQUEST_ABANDONED);
+}
+
+void ras_wait_for(struct tf_ras *ras, const void *addr)
+{
+	struct ras_request *q = request_take(ras, true);
+
+	if (!q)
+		return;
+	request_fill(ras, q, addr, false);
+	q->engine = true;
+	request_post(ras, q);
+	if (request_wait(ras, q))
+		atomic_store(&q->state, REQUEST_FREE);
 }
 
 /* The page that this thread was last told is lost for good. */

@@ -69,6 +69,7 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
 	uint64_t begin = q->begin_ns;
+	bool engine = q->engine;
 	struct tf_ras_verdict told;
 
 	if (!lock_engine(e)) {
@@ -80,7 +81,9 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 	ras_answer(ras, q, &told);
 	pthread_mutex_unlock(&e->lock);
 	told.ns = e->os->now_ns(e->os) - begin;
-	say(ras, &told);
+	/* The engine finds a page more than once: healed, it is no news. */
+	if (!engine || told.cls != TF_RAS_TRANSIENT)
+		say(ras, &told);
 }
 
 static bool is_waiting(const struct ras_request *q)

@@ -15,10 +15,12 @@
 #include <sys/mman.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/book.h"
 #include "engine/chain.h"
 #include "engine/fence.h"
 #include "engine/forks.h"
 #include "engine/mapping.h"
+#include "engine/part.h"
 #include "engine/store.h"
 #include "ras/internal.h"
 
@@ -81,6 +83,9 @@ static int trap_private(struct tf_block *b, unsigned page)
 
 	if (err)
 		return err;
+	/* The kernel's copy is lost, and its mapping of the slot is gone. */
+	if (b->frames[page].state == TF_FRAME_COW)
+		tf_book_private(b, page, true);
 	b->frames[page].flags |= TF_FRAME_FOREIGN;
 	tf_watch(r, tf_frame_addr(b, page), 1, b->armed);
 	return 0;
@@ -137,6 +142,28 @@ static int trap_sharers(struct tf_engine *e, const struct tf_dup *d)
 	return err;
 }
 
+/* Frames that the kernel would copy on their next write have the page, too:
+ * those that it has not copied become sharers. */
+static void recover_block(struct tf_block *b, uint32_t id)
+{
+	for (unsigned i = 0; i < TF_BLOCK_PAGES; i++)
+		if (b->frames[i].state == TF_FRAME_COW &&
+		    b->frames[i].shared.dup == id)
+			tf_cow_recover(b, i);
+}
+
+static void recover_all(struct tf_engine *e, uint32_t id)
+{
+	for (size_t i = 0; i < e->nregions; i++) {
+		const struct tf_region *r = e->regions[i];
+		struct tf_block *b;
+
+		for (uint64_t no = 0; r->cow && (b = tf_block_next(r, no));
+		     no = b->no + 1ul)
+			recover_block(b, id);
+	}
+}
+
 static int lose_dup(struct tf_engine *e, uint32_t id)
 {
 	const struct tf_dup *d = tf_dup_get(e, id);
@@ -146,8 +173,10 @@ static int lose_dup(struct tf_engine *e, uint32_t id)
 			     .prot = PROT_READ,
 			     .flags = MAP_SHARED };
 	char garbage[TF_PAGE];
-	int err = trap_sharers(e, d);
+	int err;
 
+	recover_all(e, id);
+	err = trap_sharers(e, d);
 	if (!err)
 		err = trap_lay(e, &ours, (char *)tf_slot_bytes(s, d->slot));
 	if (err)

@@ -218,6 +218,19 @@ static void poison_found(struct tf_engine *e, const void *addr)
 	ras_leave(ras);
 }
 
+static void heal_lost(struct tf_engine *e, const void *addr)
+{
+	struct tf_ras *ras;
+
+	pthread_mutex_unlock(&e->lock);
+	ras = ras_enter(e);
+	if (ras) {
+		ras_wait_for(ras, addr);
+		ras_leave(ras);
+	}
+	pthread_mutex_lock(&e->lock);
+}
+
 static void guest_gone(struct tf_engine *e, const struct tf_guest *g)
 {
 	struct tf_ras *ras = ras_enter(e);
@@ -281,6 +294,7 @@ static int publish(struct tf_engine *e, struct tf_ras *ras)
 	pthread_mutex_lock(&e->lock);
 	tf_dup_prepare(e);
 	e->poison_found = poison_found;
+	e->heal_lost = heal_lost;
 	e->guest_gone = guest_gone;
 	e->ras_end = tf_ras_uninstall;
 	e->ras_stats = ras_stats;
@@ -327,6 +341,7 @@ void tf_ras_uninstall(struct tf_engine *e)
 		return;
 	pthread_mutex_lock(&e->lock);
 	e->poison_found = NULL;
+	e->heal_lost = NULL;
 	e->guest_gone = NULL;
 	e->ras_end = NULL;
 	e->ras_stats = NULL;

@@ -52,12 +52,14 @@ enum ras_rest {
 struct ras_request {
 	_Atomic uint32_t state; /* enum request_state; a futex */
 	enum ras_rest rest;
-	uint32_t dup;   /* REST_SHARERS: that is lost, and held */
-	uint32_t fresh; /* REST_SHARERS: where they go, held, or 0 */
-	uintptr_t addr;
+	uint32_t dup;    /* REST_SHARERS: that is lost, and held */
+	uint32_t fresh;  /* REST_SHARERS: where they go, held, or 0 */
+	uintptr_t addr;  /* of the page */
+	const void *hit; /* as the signal had it */
 	pid_t tid;
 	bool required; /* the thread cannot go on without an answer */
 	bool again;    /* it was told once, and came back to the same page */
+	bool engine;   /* nobody's signal: the engine has found it */
 	uint64_t begin_ns;
 	int err;
 	struct tf_ras_verdict verdict;
@@ -88,6 +90,8 @@ int ras_judge(struct tf_ras *ras, const siginfo_t *info,
 	      struct tf_ras_verdict *ret);
 /* Say that an address is lost, and go on. */
 void ras_note(struct tf_ras *ras, const void *addr);
+/* Say so, and wait until it was dealt with. Caller holds no lock. */
+void ras_wait_for(struct tf_ras *ras, const void *addr);
 
 /* install.c: the engine's, or NULL. A caller that got one is counted. */
 struct tf_ras *ras_enter(struct tf_engine *e);

@@ -190,7 +190,7 @@ static bool quick_any(struct tf_ras *ras, struct ras_request *q)
 	if (ras_store_at(e, (char *)q->addr))
 		return false;
 	q->rest = RAS_REST_SAY;
-	if (ras_index_owns(e, (char *)q->addr)) {
+	if (ras_index_owns(e, q->hit)) {
 		ras_say(q, TF_RAS_ENGINE_OWNED, TF_RAS_FROM_NOWHERE);
 		q->err = ras_own_memory_lost(ras);
 	}
@@ -200,7 +200,7 @@ static bool quick_any(struct tf_ras *ras, struct ras_request *q)
 /* Whose lock it is, the index is lost while it is used. */
 static bool quick_mine(struct tf_ras *ras, struct ras_request *q)
 {
-	bool ours = ras_index_owns(ras->engine, (char *)q->addr);
+	bool ours = ras_index_owns(ras->engine, q->hit);
 
 	q->rest = RAS_REST_SAY;
 	ras_say(q, ours ? TF_RAS_ENGINE_OWNED : TF_RAS_NOT_OURS,

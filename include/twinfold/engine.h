@@ -205,7 +205,8 @@ int tf_engine_stop(struct tf_engine *engine);
  * Give every shared frame in the range its own copy again. The range may
  * span memslots and holes; cost follows the number of merged frames.
  * EINVAL: unaligned or wrapping. ENOMEM: some frames are still shared; their
- * bytes are intact and the call may be repeated.
+ * bytes are intact and the call may be repeated. EHWPOISON: a page is lost
+ * and nothing heals it (twinfold/ras.h); all others are done.
  */
 int tf_guest_unmerge(struct tf_guest *guest, uint64_t gpa, size_t bytes);
 
@@ -222,7 +223,7 @@ int tf_guest_discard(struct tf_guest *guest, uint64_t gpa, size_t bytes);
  * are private, stay where they are, and are not merged until a
  * tf_guest_unpin() of exactly the same range. Pins nest.
  * EINVAL; ENOENT: not wholly inside memslots (pin), or no such pin (unpin);
- * ENOMEM: nothing was pinned.
+ * ENOMEM, EHWPOISON (a page is lost): nothing was pinned.
  */
 int tf_guest_pin(struct tf_guest *guest, uint64_t gpa, size_t bytes);
 int tf_guest_unpin(struct tf_guest *guest, uint64_t gpa, size_t bytes);

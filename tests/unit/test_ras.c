@@ -226,6 +226,7 @@ static void second_copies_are_kept(void **state)
 	assert_int_equal(tf_ras_inject(u.e, g, 5 * TF_PAGE, TF_INJECT_SIM), 0);
 	for (unsigned i = 0; i < 20; i++)
 		unit_assert_page(ram + i * TF_PAGE, i < 3 ? 1 : 2);
+	tf_ras_uninstall(u.e); /* waits for the healer */
 	assert_int_equal(unit_stats(&u).heals, 1);
 	assert_int_equal(unit_stats(&u).vmces, 0);
 	assert_int_equal(unit_stats(&u).chain_dups, 1);

@@ -47,19 +47,14 @@ static void content_merges_again(void **state)
 
 typedef int call_fn(struct tf_guest *g, uint64_t gpa, size_t bytes);
 
-static void repeat_until_done(struct unit_ras *w, call_fn *call)
+static void call_heals(struct unit_ras *w, call_fn *call)
 {
-	int err = call(w->g, 0, w->pages * TF_PAGE);
-
-	for (int i = 0; err && i < 3; i++) {
-		assert_true(err == -ENOMEM || err == -EHWPOISON);
-		unit_check(&w->u);
-		ras_settle(w);
-		err = call(w->g, 0, w->pages * TF_PAGE);
-	}
-	assert_int_equal(err, 0);
+	assert_int_equal(call(w->g, 0, w->pages * TF_PAGE), 0);
 	ras_assert_all(w);
 	ras_assert_no_vmce(w);
+	ras_settle(w);
+	assert_int_equal(ras_events(w, TF_RAS_SHARED), 1);
+	assert_int_equal(w->nevents, 1);
 	unit_check(&w->u);
 }
 
@@ -71,7 +66,7 @@ static void unmerging_lost_pages(void **state)
 	(void)state;
 	ras_chain(&w, 16, 32);
 	ras_lose(&w, 0);
-	repeat_until_done(&w, tf_guest_unmerge);
+	call_heals(&w, tf_guest_unmerge);
 	assert_int_equal(unit_guest_stats(w.g).pages_merged, 0);
 	ras_close(&w);
 }
@@ -83,8 +78,49 @@ static void pinning_lost_pages(void **state)
 	(void)state;
 	ras_chain(&w, 16, 32);
 	ras_lose(&w, 0);
-	repeat_until_done(&w, tf_guest_pin);
+	call_heals(&w, tf_guest_pin);
 	assert_int_equal(tf_guest_unpin(w.g, 0, 32 * TF_PAGE), 0);
+	ras_close(&w);
+}
+
+/* Whoever un-registers memory reads it afterwards, with no healer. */
+static void removing_a_memslot_with_lost_pages(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	ras_lose(&w, 0);
+	assert_int_equal(tf_guest_del_memslot(w.g, 0), 0);
+	ras_settle(&w);
+	tf_ras_uninstall(w.u.e);
+	ras_assert_all(&w);
+	ras_close(&w);
+}
+
+/* No copy is left: the others of the range are private all the same. */
+static void what_cannot_be_healed_is_said(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_init(&w, 256);
+	ras_open(&w, 16);
+	for (unsigned i = 0; i < 16; i++)
+		unit_fill(ras_page(&w, i), i < 4 ? SEED : 100 + i / 2);
+	unit_passes(&w.u, 3);
+	ras_lose(&w, 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(tf_guest_unmerge(w.g, 0, 16 * TF_PAGE),
+				 -EHWPOISON);
+		assert_int_equal(unit_guest_stats(w.g).pages_merged, 0);
+	}
+	assert_int_equal(tf_guest_pin(w.g, 0, 16 * TF_PAGE), -EHWPOISON);
+	assert_int_equal(tf_guest_unpin(w.g, 0, 16 * TF_PAGE), -ENOENT);
+	ras_assert_told(&w, 0, 4);
+	for (unsigned i = 4; i < 16; i++)
+		unit_assert_page(ras_page(&w, i), 100 + i / 2);
+	unit_check(&w.u);
 	ras_close(&w);
 }
 
@@ -182,6 +218,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(content_merges_again),
 		cmocka_unit_test(unmerging_lost_pages),
 		cmocka_unit_test(pinning_lost_pages),
+		cmocka_unit_test(removing_a_memslot_with_lost_pages),
+		cmocka_unit_test(what_cannot_be_healed_is_said),
 		cmocka_unit_test(discarding_lost_pages),
 		cmocka_unit_test(discarding_a_lost_private_page),
 		cmocka_unit_test(pages_lost_for_good_in_ranges),

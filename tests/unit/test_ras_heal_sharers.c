@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "lib/unit_ras_seam.h"
 
@@ -135,6 +136,53 @@ static void a_written_cow_frame_is_its_own(void **state)
 	ras_close(&w);
 }
 
+/* The kernel has not copied it: its page is the lost slot's. */
+static void an_unwritten_cow_frame_heals(void **state)
+{
+	struct tf_ras_verdict v;
+	struct unit_ras w;
+
+	(void)state;
+	open_cow(&w);
+	ras_lose(&w, page_of_same_dup(&w));
+	assert_int_equal(ras_handle(&w, w.ram, RAS_REQUIRED, &v), 0);
+	assert_int_equal(v.cls, TF_RAS_SHARED);
+	unit_assert_page(w.ram, SEED);
+	for (unsigned i = 2; i < 34; i++)
+		unit_assert_page(ras_page(&w, i), SEED);
+	unit_fill(w.ram, 55);
+	unit_assert_page(w.ram, 55);
+	ras_assert_no_vmce(&w);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
+/* Its dup is healed already when it is touched, as after a real fault, which
+ * takes frames that are in no list. */
+static void a_cow_frame_that_was_forgotten_heals(void **state)
+{
+	struct tf_ras_verdict v;
+	struct unit_ras w;
+	unsigned same;
+
+	(void)state;
+	open_cow(&w);
+	same = page_of_same_dup(&w);
+	ras_seam.victim = w.ram; /* it cannot be protected: it stays COW */
+	ras_lose(&w, same);
+	for (unsigned i = 2; i < 34; i++)
+		unit_assert_page(ras_page(&w, i), SEED);
+	ras_settle(&w);
+	ras_seam.victim = NULL;
+	if (unit_state(&w.u, w.ram) == TF_FRAME_COW)
+		madvise(w.ram, TF_PAGE, MADV_DONTNEED);
+	assert_int_equal(ras_handle(&w, w.ram, RAS_REQUIRED, &v), 0);
+	unit_assert_page(w.ram, SEED);
+	ras_assert_no_vmce(&w);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
 /* Two refusals, of the move: what was there is put back. Nobody may see it. */
 static long map_never(const struct tf_os *os, void *addr, size_t len, int prot,
 		      int flags, int fd, uint64_t off)
@@ -161,7 +209,7 @@ static void lost_bytes_are_never_seen(void **state)
 	ras_settle(&w);
 	ras_seam.victim = NULL;
 	ras_assert_told(&w, 1, 1);
-	unit_assert_page(ras_page(&w, 1), 0); /* it traps, and is replaced */
+	unit_assert_page(ras_page(&w, 1), SEED); /* traps, and heals now */
 	unit_check(&w.u);
 	ras_close(&w);
 }
@@ -245,6 +293,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_sharer_that_never_moves),
 		cmocka_unit_test(written_pages_keep_their_bytes),
 		cmocka_unit_test(a_written_cow_frame_is_its_own),
+		cmocka_unit_test(an_unwritten_cow_frame_heals),
+		cmocka_unit_test(a_cow_frame_that_was_forgotten_heals),
 		cmocka_unit_test(lost_bytes_are_never_seen),
 		cmocka_unit_test(the_event_is_about_the_page_that_was_hit),
 		cmocka_unit_test(a_dup_without_sharers_is_not_healed),

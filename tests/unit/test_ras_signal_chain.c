@@ -195,6 +195,7 @@ static void installing_while_others_take_faults(void **state)
 		/* One at a time: two might be the only two copies. */
 		while (unit_stats(&b.u).heals <= i)
 			sched_yield();
+		ras_settle(&b);
 	}
 	atomic_store(&r.stop, true);
 	pthread_join(thread, NULL);

@@ -136,8 +136,33 @@ static void staging_is_the_engines(void **state)
 	ras_close(&w);
 }
 
-/* The healer gives up on a lock that is held for very long; later it heals. */
-static void a_lock_that_is_held(void **state)
+/* The index and what the stores keep, whoever holds the lock. */
+static void memory_of_the_index_is_lost_at_once(void **state)
+{
+	const struct tf_store *s;
+	struct tf_ras_verdict v;
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	s = ras_store(&w);
+	assert_lost_for_good(&w, s);
+	assert_lost_for_good(&w, s->windows[0].dup_of);
+	assert_lost_for_good(&w, s->stable.head + s->stable.mask);
+	assert_lost_for_good(&w, tf_dup_get(w.u.e, ras_dup(&w, 0))->sharers);
+	assert_int_equal(ras_handle(&w, s->stable.head, RAS_REQUIRED, &v),
+			 -ENOTRECOVERABLE);
+	assert_int_equal(ras_handle(&w, s->stable.head, RAS_OPTIONAL, &v),
+			 -ENOTRECOVERABLE);
+	assert_int_equal(unit_stats(&w.u).unrecoverable, 6);
+	assert_int_equal(unit_stats(&w.u).can_merge, 0);
+	ras_settle(&w);
+	assert_int_equal(ras_events(&w, TF_RAS_ENGINE_OWNED), 6);
+	ras_close(&w);
+}
+
+/* Nobody can answer whoever holds the lock itself. */
+static void a_lock_of_ones_own(void **state)
 {
 	struct tf_ras_verdict v;
 	struct unit_ras w;
@@ -149,10 +174,56 @@ static void a_lock_that_is_held(void **state)
 	begin = w.u.os.now_ns(&w.u.os);
 	pthread_mutex_lock(&w.u.e->lock);
 	assert_int_equal(ras_handle(&w, w.ram, RAS_REQUIRED, &v), -EIO);
-	assert_true(w.u.os.now_ns(&w.u.os) - begin < UINT64_C(5000000000));
-	begin = w.u.os.now_ns(&w.u.os);
 	assert_int_equal(ras_handle(&w, w.ram, RAS_OPTIONAL, &v), -EIO);
-	assert_true(w.u.os.now_ns(&w.u.os) - begin < UINT64_C(500000000));
+	pthread_mutex_unlock(&w.u.e->lock);
+	assert_true(w.u.os.now_ns(&w.u.os) - begin < UINT64_C(50000000));
+	assert_int_equal(unit_stats(&w.u).unrecoverable, 0);
+	ras_assert_all(&w);
+	ras_settle(&w);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	ras_close(&w);
+}
+
+static void *ask_required(void *arg)
+{
+	struct unit_ras *w = arg;
+	struct tf_ras_verdict v;
+
+	return (void *)(long)ras_handle(w, w->ram, RAS_REQUIRED, &v);
+}
+
+static void *ask_optional(void *arg)
+{
+	struct unit_ras *w = arg;
+	struct tf_ras_verdict v;
+
+	return (void *)(long)ras_handle(w, w->ram, RAS_OPTIONAL, &v);
+}
+
+static void assert_no_answer(struct unit_ras *w, void *(*ask)(void *),
+			     uint64_t within_ns)
+{
+	uint64_t begin = w->u.os.now_ns(&w->u.os);
+	pthread_t thread;
+	void *err;
+
+	assert_int_equal(pthread_create(&thread, NULL, ask, w), 0);
+	pthread_join(thread, &err);
+	assert_int_equal((long)err, -EIO);
+	assert_true(w->u.os.now_ns(&w->u.os) - begin < within_ns);
+}
+
+/* The healer gives up on a lock that is held for very long; later it heals. */
+static void a_lock_that_is_held(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	ras_lose(&w, 0);
+	pthread_mutex_lock(&w.u.e->lock);
+	assert_no_answer(&w, ask_required, UINT64_C(5000000000));
+	assert_no_answer(&w, ask_optional, UINT64_C(500000000));
 	pthread_mutex_unlock(&w.u.e->lock);
 	assert_true(unit_stats(&w.u).transient_failed >= 1);
 	assert_int_equal(unit_stats(&w.u).unrecoverable, 0);
@@ -170,6 +241,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(addresses_of_the_store),
 		cmocka_unit_test(memory_of_the_engine_is_lost_at_once),
 		cmocka_unit_test(staging_is_the_engines),
+		cmocka_unit_test(memory_of_the_index_is_lost_at_once),
+		cmocka_unit_test(a_lock_of_ones_own),
 		cmocka_unit_test(a_lock_that_is_held),
 	};
 
