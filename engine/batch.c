@@ -159,6 +159,17 @@ static bool needs_slot(const struct tf_leg *l)
 	return !l->err && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW);
 }
 
+/* A second copy lies apart from the first. */
+static unsigned node_for(const struct tf_engine *e, const struct tf_leg *l)
+{
+	const struct tf_dup *d;
+
+	if (l->kind != TF_LEG_GROW)
+		return tf_node_for(e, tf_stage(e->staging, l->stage));
+	d = tf_dup_get(e, l->dup);
+	return tf_node_beside(d->store, tf_slot_bytes(d->store, d->slot));
+}
+
 /* Slots in the order of addresses: neighbours become neighbours. A moved page
  * is still on its node. */
 static void alloc_slots(struct tf_batch *b)
@@ -172,8 +183,7 @@ static void alloc_slots(struct tf_batch *b)
 
 		if (!needs_slot(l))
 			continue;
-		tf_store_use_node(
-			s, tf_node_of(e, tf_stage(e->staging, l->stage)));
+		tf_store_use_node(s, node_for(e, l));
 		err = tf_slot_alloc(s, &l->slot);
 		if (err)
 			fail_leg(l, err);

@@ -96,7 +96,8 @@ struct tf_engine {
 	uint64_t marker; /* of untouched protected pages, or 0 (marker.h) */
 	bool can_merge;
 	bool scan_dirty;
-	bool split_nodes; /* NUMA nodes do not share */
+	uint64_t nodes;   /* NUMA nodes, a bit for each */
+	bool split_nodes; /* they do not share */
 	char *staging;    /* TF_STAGE_PAGES pages, nobody else's */
 	const char *zero_page;
 

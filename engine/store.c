@@ -54,7 +54,8 @@ static int store_map(struct tf_store *s)
 		return (int)map;
 	s->map = (const char *)map;
 	s->window = s->nwindows;
-	for (unsigned i = 0; i < TF_NODES; i++)
+	s->node = TF_NODE_ANY;
+	for (unsigned i = 0; i <= TF_NODES; i++)
 		s->others[i] = s->nwindows;
 	return 0;
 }
@@ -157,15 +158,18 @@ void tf_store_put(struct tf_store *s)
 	store_free(s);
 }
 
-/* Where nodes do not share, a window's pages lie on one of them. */
+/* A window is for one node, or for any. It may have been another's. */
 static void window_bind(const struct tf_store *s, uint32_t w)
 {
 	const struct tf_os *os = s->engine->os;
-	unsigned long nodes = 1ul << s->node;
+	void *at = (void *)(s->map + w * WINDOW_BYTES);
+	unsigned long nodes = s->node == TF_NODE_ANY ? 0 : 1ul << s->node;
 
-	if (s->engine->split_nodes)
-		os->bind(os, (void *)(s->map + w * WINDOW_BYTES), WINDOW_BYTES,
-			 MPOL_PREFERRED, &nodes, 8 * sizeof(nodes) + 1);
+	if (nodes)
+		os->bind(os, at, WINDOW_BYTES, MPOL_PREFERRED, &nodes,
+			 8 * sizeof(nodes) + 1);
+	else if (tf_nodes_several(s->engine) && !s->attrs.policy)
+		os->bind(os, at, WINDOW_BYTES, MPOL_DEFAULT, NULL, 0);
 }
 
 /* Begin the lowest window that nothing maps. */
@@ -283,7 +287,7 @@ static void window_retire(struct tf_store *s, uint32_t w)
 	*win = (struct tf_window){ 0 };
 	if (s->window == w)
 		s->window = s->nwindows;
-	for (unsigned i = 0; i < TF_NODES; i++)
+	for (unsigned i = 0; i <= TF_NODES; i++)
 		if (s->others[i] == w)
 			s->others[i] = s->nwindows;
 }

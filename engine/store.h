@@ -54,9 +54,9 @@ struct tf_store {
 	uint32_t nwindows; /* that are mapped, at most TF_STORE_WINDOWS */
 	uint32_t window;   /* the one that slots come from, or nwindows: none */
 	unsigned node;     /* `window` is for pages of this one */
-	uint32_t others[TF_NODES]; /* the same for the other nodes */
-	uint32_t opened;           /* windows below were used at some time */
-	uint32_t *dead;            /* slots to be punched */
+	uint32_t others[TF_NODES + 1]; /* the same for the other nodes */
+	uint32_t opened; /* windows below were used at some time */
+	uint32_t *dead;  /* slots to be punched */
 	uint32_t ndead, cap_dead;
 
 	uint8_t secret[TF_SECRET_BYTES];
@@ -74,7 +74,7 @@ int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
 		 const struct tf_attrs *attrs, struct tf_store **ret);
 void tf_store_put(struct tf_store *s);
 
-/* New slots are for pages of this node, from here on. */
+/* New slots are for pages of this node, or TF_NODE_ANY, from here on. */
 void tf_store_use_node(struct tf_store *s, unsigned node);
 
 /* A new slot, next to the last one where possible. -ENOSPC, -ENOMEM. */

@@ -13,6 +13,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/chain.h"
+#include "engine/nodes.h"
 #include "engine/store.h"
 #include "ras/internal.h"
 
@@ -89,6 +90,7 @@ uint32_t ras_copy_donor(struct tf_engine *e, uint32_t donor)
 	struct tf_store *s = d->store;
 	uint32_t slot, id;
 
+	tf_store_use_node(s, tf_node_beside(s, tf_slot_bytes(s, d->slot)));
 	if (tf_slot_alloc(s, &slot))
 		return 0;
 	if (write_slot(s, slot, tf_slot_bytes(s, d->slot)) ||

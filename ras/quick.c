@@ -16,6 +16,7 @@
 #include "engine/breaks.h"
 #include "engine/chain.h"
 #include "engine/guard.h"
+#include "engine/nodes.h"
 #include "engine/store.h"
 #include "ras/internal.h"
 
@@ -90,9 +91,12 @@ static uint32_t donor_at_hand(const struct tf_engine *e, uint32_t lost)
 
 static uint32_t fresh_copy(struct tf_engine *e, uint32_t donor)
 {
+	const struct tf_dup *d = tf_dup_get(e, donor);
+	struct tf_store *s = d->store;
 	uint32_t id = 0;
 
-	if (tf_dup_at_hand(tf_dup_get(e, donor)->store))
+	tf_store_use_node(s, tf_node_beside(s, tf_slot_bytes(s, d->slot)));
+	if (tf_dup_at_hand(s))
 		id = ras_copy_donor(e, donor);
 	if (id)
 		tf_dup_take_list(e, id);
