@@ -273,6 +273,7 @@ int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
 	struct tf_engine *e = r->engine;
 	char *addr = tf_frame_addr(b, page);
 	bool copied = false, is_protected = false;
+	unsigned borders;
 	int err = tf_map_slots(r, addr, 1, tf_dup_get(e, dup)->slot,
 			       &is_protected);
 
@@ -286,12 +287,13 @@ int tf_rehome(struct tf_block *b, unsigned page, uint32_t dup)
 	}
 	if (!is_protected || tf_find_copied(e, addr, 1, &copied))
 		copied = true;
+	borders = tf_borders(b, page);
 	tf_dup_unlink(e, b, page, false);
 	tf_dup_link(e, dup, b, page);
 	if (copied)
 		tf_book_cow(b, page);
 	else
 		e->os->uffd_wake(e->os, e->uffd_merged, addr, TF_PAGE);
-	tf_count_vmas(b);
+	tf_count_borders(b, page, borders);
 	return 0;
 }

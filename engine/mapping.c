@@ -152,6 +152,24 @@ static bool joined(const struct tf_block *b, unsigned page)
 	       !(f->flags & TF_FRAME_BORDER);
 }
 
+unsigned tf_borders(const struct tf_block *b, unsigned page)
+{
+	unsigned n = page ? !joined(b, page) :
+			    b->frames[0].state == TF_FRAME_SHARED;
+
+	return n + (page + 1 < TF_BLOCK_PAGES && !joined(b, page + 1));
+}
+
+void tf_count_borders(struct tf_block *b, unsigned page, unsigned before)
+{
+	unsigned now = tf_borders(b, page);
+
+	b->region->engine->n.vmas += now;
+	b->region->engine->n.vmas -= before;
+	b->vmas += now;
+	b->vmas -= before;
+}
+
 void tf_count_vmas(struct tf_block *b)
 {
 	struct tf_engine *e = b->region->engine;

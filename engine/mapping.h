@@ -58,6 +58,13 @@ void tf_watch(struct tf_region *r, char *addr, unsigned n, bool armed);
 /* Try again for one page of an armed block. False: still blind. */
 bool tf_watched(struct tf_block *b, unsigned page);
 
+/*
+ * Mappings that begin at a page or behind it; and count them again after that
+ * page alone has changed. In constant time.
+ */
+unsigned tf_borders(const struct tf_block *b, unsigned page);
+void tf_count_borders(struct tf_block *b, unsigned page, unsigned before);
+
 /* Count the mappings of a block again; the engine's sum follows. */
 void tf_count_vmas(struct tf_block *b);
 

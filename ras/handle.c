@@ -182,7 +182,10 @@ static int answer_quick(struct tf_ras *ras, struct ras_request *q,
 
 	q->verdict.ns = os->now_ns(os) - q->begin_ns;
 	err = export_answer(q, ret);
-	request_hand_over(ras, q);
+	if (q->rest == RAS_REST_NOTHING)
+		atomic_store(&q->state, REQUEST_FREE);
+	else
+		request_hand_over(ras, q);
 	return err;
 }
 

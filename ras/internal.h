@@ -47,6 +47,7 @@ enum ras_rest {
 	RAS_REST_ALL,     /* find out what was hit, and heal it */
 	RAS_REST_SHARERS, /* the thread healed itself: the others of `dup` */
 	RAS_REST_SAY,     /* nothing but the event */
+	RAS_REST_NOTHING, /* not even that */
 };
 
 struct ras_request {

@@ -183,6 +183,16 @@ static bool quick_frame(struct tf_ras *ras, struct ras_request *q,
 	return true;
 }
 
+/* Neither a guest's nor a store's. */
+static void say_unknown(struct tf_ras *ras, struct ras_request *q, bool ours)
+{
+	q->rest = ours ? RAS_REST_SAY : RAS_REST_NOTHING;
+	ras_say(q, ours ? TF_RAS_ENGINE_OWNED : TF_RAS_NOT_OURS,
+		TF_RAS_FROM_NOWHERE);
+	if (ours)
+		q->err = ras_own_memory_lost(ras);
+}
+
 /* Caller holds the lock. */
 static bool quick_any(struct tf_ras *ras, struct ras_request *q)
 {
@@ -193,11 +203,7 @@ static bool quick_any(struct tf_ras *ras, struct ras_request *q)
 		return quick_frame(ras, q, r);
 	if (ras_store_at(e, (char *)q->addr))
 		return false;
-	q->rest = RAS_REST_SAY;
-	if (ras_index_owns(e, q->hit)) {
-		ras_say(q, TF_RAS_ENGINE_OWNED, TF_RAS_FROM_NOWHERE);
-		q->err = ras_own_memory_lost(ras);
-	}
+	say_unknown(ras, q, ras_index_owns(e, q->hit));
 	return true;
 }
 
@@ -206,10 +212,9 @@ static bool quick_mine(struct tf_ras *ras, struct ras_request *q)
 {
 	bool ours = ras_index_owns(ras->engine, q->hit);
 
-	q->rest = RAS_REST_SAY;
-	ras_say(q, ours ? TF_RAS_ENGINE_OWNED : TF_RAS_NOT_OURS,
-		TF_RAS_FROM_NOWHERE);
-	q->err = ours ? ras_own_memory_lost(ras) : -EIO;
+	say_unknown(ras, q, ours);
+	if (!ours)
+		q->err = -EIO;
 	return true;
 }
 

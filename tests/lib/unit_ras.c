@@ -145,13 +145,18 @@ void ras_settle(struct unit_ras *w)
 	const struct tf_ras *ras = atomic_load(&w->u.e->ras);
 	struct tf_ras_verdict v;
 
+	bool idle;
+
 	if (!ras)
 		return;
-	for (int i = 0; i < 5000 && !is_idle(ras); i++)
+	idle = is_idle(ras);
+	for (int i = 0; i < 5000 && !idle; i++) {
 		usleep(1000);
-	assert_true(is_idle(ras));
+		idle = is_idle(ras);
+	}
+	assert_true(idle);
 	/* Its last callback is over when it answers somebody else. */
-	assert_int_equal(ras_handle(w, w, RAS_REQUIRED, &v), 0);
+	assert_int_equal(ras_handle(w, w, RAS_OPTIONAL, &v), 0);
 	assert_int_equal(v.cls, TF_RAS_NOT_OURS);
 }
 
