@@ -52,6 +52,11 @@ static int trap_make(struct tf_engine *e, const struct trap *t, char **ret)
 				TF_REG_WP);
 	if (!err)
 		err = os->uffd_poison(os, e->uffd_merged, (char *)at, TF_PAGE);
+	/* A registered mapping that is moved beside sharers joins them, and
+	 * then loses its registration: theirs would go as well. */
+	if (!err)
+		err = os->uffd_unregister(os, e->uffd_merged, (char *)at,
+					  TF_PAGE);
 	if (err)
 		os->unmap(os, (char *)at, TF_PAGE);
 	else
