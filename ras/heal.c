@@ -225,35 +225,84 @@ static bool is_sharer(const struct tf_engine *e, const struct ras_heal *heal)
 	return false;
 }
 
+/* A donor, and a fresh copy of it, or 0 if none can be had. A donor that is
+ * lost while it is copied is none. 0: there is no donor. */
+static uint32_t copy_any(struct tf_ras *ras, uint32_t lost, uint32_t *fresh)
+{
+	uint32_t donor;
+
+	do {
+		donor = find_donor(ras, lost);
+		*fresh = donor ? ras_copy_donor(ras->engine, donor) : 0;
+	} while (donor && !*fresh && !ras_dup_is_healthy(ras->engine, donor));
+	return donor;
+}
+
+/* What a round begins with: a donor, held, and a fresh copy in heal->fresh,
+ * held, if one can be had. That of the round before will do if it is not lost.
+ * 0: there is no donor. */
+static uint32_t find_source(struct tf_ras *ras, struct ras_heal *heal)
+{
+	struct tf_engine *e = ras->engine;
+	bool keep = heal->fresh && !tf_dup_get(e, heal->fresh)->bad;
+	uint32_t fresh = heal->fresh, donor;
+
+	donor = keep ? find_donor(ras, heal->dup) :
+		       copy_any(ras, heal->dup, &fresh);
+	if (donor)
+		tf_dup_hold(e, donor);
+	if (keep)
+		return donor;
+	if (fresh)
+		tf_dup_hold(e, fresh);
+	if (heal->fresh)
+		tf_dup_let_go(e, heal->fresh);
+	heal->fresh = fresh;
+	return donor;
+}
+
+/* Donors and copies may be lost as well, at any moment: the next round has
+ * others. False: nobody is left, or nothing to heal them with. */
+static bool heal_round(struct tf_ras *ras, struct ras_heal *heal, bool first)
+{
+	struct tf_engine *e = ras->engine;
+	uint32_t donor = 0;
+	unsigned left;
+
+	if (tf_dup_get(e, heal->dup)->nsharers)
+		donor = find_source(ras, heal);
+	if (!donor)
+		return false;
+	if (first) {
+		ras_count_heal(e, heal->dup, heal->fresh);
+		heal->source = heal->fresh ? TF_RAS_FROM_FRESH_COPY :
+					     TF_RAS_FROM_DUP;
+	}
+	if (first && heal->first)
+		move_first(ras, heal, heal->fresh);
+	left = move_all(ras, heal->dup, heal->fresh);
+	tf_dup_let_go(e, donor);
+	return left;
+}
+
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 {
 	struct tf_engine *e = ras->engine;
-	unsigned left = tf_dup_get(e, heal->dup)->nsharers;
-	uint32_t donor, fresh;
+	int round = 0;
+	bool lost;
 
 	tf_dup_condemn(e, heal->dup);
 	ras_hold(e, heal->dup);
-	donor = find_donor(ras, heal->dup);
-	if (donor && left) {
-		tf_dup_hold(e, donor);
-		fresh = heal->fresh;
-		if (!fresh && left)
-			fresh = ras_copy_donor(e, donor);
-		if (fresh)
-			tf_dup_hold(e, fresh);
-		ras_count_heal(e, heal->dup, fresh);
-		heal->source = fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP;
-		if (heal->first)
-			move_first(ras, heal, fresh);
-		for (int i = 0; i < ROUNDS && left; i++)
-			left = move_all(ras, heal->dup, fresh);
-		if (fresh)
-			tf_dup_let_go(e, fresh);
-		tf_dup_let_go(e, donor);
-	}
+	if (heal->fresh)
+		tf_dup_hold(e, heal->fresh);
+	while (round < ROUNDS && heal_round(ras, heal, !round))
+		round++;
+	if (heal->fresh)
+		tf_dup_let_go(e, heal->fresh);
 	if (heal->first && !heal->moved)
 		heal->moved = !is_sharer(e, heal);
+	lost = tf_dup_get(e, heal->dup)->nsharers;
 	give_up(ras, heal);
 	ras_let_go(e, heal->dup);
-	return heal->first ? heal->moved : !left;
+	return heal->first ? heal->moved : !lost;
 }
