@@ -49,15 +49,13 @@ bool ras_is_mended(const struct tf_engine *e, const char *addr)
  * empty one, and the guest its vMCE all the same. */
 static void replace_lost(struct tf_region *r, char *addr)
 {
-	struct tf_block *b = tf_block_find(r, tf_region_block_of(r, addr));
-	bool armed = b && b->armed;
+	struct tf_block *b = tf_block_make(r, tf_region_block_of(r, addr));
 
-	if (tf_map_hole(r, addr, 1, armed))
+	if (!b || tf_map_hole(r, addr, 1, b->armed))
 		return;
-	if (armed)
+	if (b->armed)
 		tf_plug_holes(r->engine, addr, addr + TF_PAGE);
-	if (b)
-		tf_book_hole(b, tf_region_page_of(r, addr));
+	tf_book_hole(b, tf_region_page_of(r, addr));
 }
 
 /* The engine does not look at it again. */
