@@ -17,7 +17,7 @@
 #include "engine/check.h"
 #include "tests/lib/threads.h"
 
-#define NOTES 40
+#define NOTES 200
 #define NOTE_BYTES 160
 
 static struct {
