@@ -96,16 +96,6 @@ static bool is_readable(const struct tf_block *b, unsigned page)
 			    &hash);
 }
 
-/* Frames that stayed shared are lost, or in a run with one that is. */
-static void heal_range(struct tf_block *b, unsigned from, unsigned to)
-{
-	struct tf_engine *e = b->region->engine;
-
-	for (unsigned i = from; i < to; i++)
-		if (b->frames[i].state == TF_FRAME_SHARED && !is_readable(b, i))
-			e->heal_lost(e, slot_of(b, i));
-}
-
 bool tf_cow_is_lost(const struct tf_block *b, unsigned page)
 {
 	const struct tf_engine *e = b->region->engine;
@@ -117,6 +107,19 @@ bool tf_cow_is_lost(const struct tf_block *b, unsigned page)
 	return e->os->pagemap_read(e->os, e->pagemap, tf_frame_addr(b, page),
 				   &entry, 1) == 1 &&
 	       tf_marker_no_page(e, entry);
+}
+
+/* Frames that stayed shared are lost, or in a run with one that is. */
+static void heal_range(struct tf_block *b, unsigned from, unsigned to)
+{
+	struct tf_engine *e = b->region->engine;
+
+	for (unsigned i = from; i < to; i++) {
+		if (b->frames[i].state == TF_FRAME_SHARED && !is_readable(b, i))
+			e->heal_lost(e, slot_of(b, i));
+		else if (tf_cow_is_lost(b, i))
+			e->heal_lost(e, tf_frame_addr(b, i));
+	}
 }
 
 static bool any_lost(const struct tf_block *b, unsigned from, unsigned to)
@@ -133,6 +136,8 @@ int tf_part_range(struct tf_block *b, unsigned from, unsigned to)
 	const struct tf_engine *e = b->region->engine;
 	int err = break_range(b, from, to);
 
+	if (!err && any_lost(b, from, to))
+		err = -EHWPOISON;
 	if (err == -EHWPOISON && e->heal_lost) {
 		heal_range(b, from, to);
 		err = break_range(b, from, to);

@@ -157,6 +157,26 @@ static void an_unwritten_cow_frame_heals(void **state)
 	ras_close(&w);
 }
 
+/* Nobody has touched it when its memory is un-registered. */
+static void an_unwritten_cow_frame_of_a_memslot_that_goes(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	open_cow(&w);
+	ras_seam.victim = w.ram; /* it stays COW */
+	ras_lose(&w, page_of_same_dup(&w));
+	ras_seam.victim = NULL;
+	if (unit_state(&w.u, w.ram) == TF_FRAME_COW)
+		madvise(w.ram, TF_PAGE, MADV_DONTNEED);
+	assert_int_equal(tf_guest_del_memslot(w.g, 0), 0);
+	tf_ras_uninstall(w.u.e);
+	unit_assert_page(w.ram, SEED);
+	for (unsigned i = 2; i < 34; i++)
+		unit_assert_page(ras_page(&w, i), SEED);
+	ras_close(&w);
+}
+
 /* Its dup is healed already when it is touched, as after a real fault, which
  * takes frames that are in no list. */
 static void a_cow_frame_that_was_forgotten_heals(void **state)
@@ -294,6 +314,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(written_pages_keep_their_bytes),
 		cmocka_unit_test(a_written_cow_frame_is_its_own),
 		cmocka_unit_test(an_unwritten_cow_frame_heals),
+		cmocka_unit_test(an_unwritten_cow_frame_of_a_memslot_that_goes),
 		cmocka_unit_test(a_cow_frame_that_was_forgotten_heals),
 		cmocka_unit_test(lost_bytes_are_never_seen),
 		cmocka_unit_test(the_event_is_about_the_page_that_was_hit),
