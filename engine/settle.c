@@ -13,6 +13,7 @@
 
 #include "engine/book.h"
 #include "engine/budget.h"
+#include "engine/candidates.h"
 #include "engine/gather.h"
 #include "engine/hash.h"
 #include "engine/mapping.h"
@@ -22,6 +23,9 @@
 #include "engine/scatter.h"
 #include "engine/state.h"
 #include "engine/store.h"
+
+#define LINE_BYTES 64u
+#define AHEAD_LINES 4u
 
 struct visit {
 	struct tf_batch *batch;
@@ -45,11 +49,23 @@ static bool waits(struct tf_frame *f)
 	return true;
 }
 
+/* Candidates that were written leave a table that no cache holds. */
+static void expect_leaving(const struct tf_block *b)
+{
+	for (unsigned step = 0; step < TF_CANDIDATE_STEPS; step++)
+		tf_bits_for_each(i, &b->written)
+			if (b->frames[i].state == TF_FRAME_CANDIDATE)
+				tf_candidate_prefetch(b->region->store,
+						      b->frames[i].cand.hash,
+						      step);
+}
+
 static void sort_written(struct visit *v)
 {
 	struct tf_block *b = v->b;
 	bool tracked = b->region->engine->scan_dirty;
 
+	expect_leaving(b);
 	tf_bits_for_each(i, &b->written) {
 		if (merged(&b->frames[i]))
 			continue;
@@ -89,6 +105,19 @@ static void sort_waiting(struct visit *v)
 	}
 }
 
+/* While one page is hashed: the lines of the next one that come before the
+ * CPU notices by itself where this goes. Never faults. */
+static void expect_page(const struct visit *v, unsigned page)
+{
+	const char *addr;
+
+	if (page >= TF_BLOCK_PAGES)
+		return;
+	addr = tf_frame_addr(v->b, page);
+	for (unsigned line = 0; line < AHEAD_LINES; line++)
+		__builtin_prefetch(addr + line * LINE_BYTES);
+}
+
 static void hash_pages(struct visit *v)
 {
 	const struct tf_region *r = v->b->region;
@@ -97,6 +126,7 @@ static void hash_pages(struct visit *v)
 	tf_bits_for_each(i, &v->look) {
 		char *addr = tf_frame_addr(v->b, i);
 
+		expect_page(v, tf_bits_next(&v->look, i + 1));
 		v->batch->pass->pages_hashed++;
 		if (os->hash(os, addr, r->store->secret, &v->hash[i]))
 			tf_bit_clear(&v->look, i);
@@ -144,10 +174,20 @@ static struct tf_run run_of(const struct visit *v, unsigned page)
 	return tf_run_at(b, page, &v->look, v->hash, TF_BLOCK_PAGES);
 }
 
+/* Lookups in a table that no cache holds: all at once, not one by one. */
+static void expect_lookups(const struct visit *v)
+{
+	for (unsigned step = 0; step < TF_CANDIDATE_STEPS; step++)
+		tf_bits_for_each(i, &v->look)
+			tf_candidate_prefetch(v->b->region->store,
+					      (uint32_t)v->hash[i], step);
+}
+
 static void place_pages(struct visit *v)
 {
 	struct tf_run run = { 0 };
 
+	expect_lookups(v);
 	tf_bits_for_each(i, &v->look) {
 		if (!to_place(v, i)) {
 			run.pages = 0;
