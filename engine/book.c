@@ -137,6 +137,7 @@ static void book_success(struct tf_batch *batch, struct tf_leg *l)
 
 	tf_frame_pend(l->block, l->page, false);
 	tf_frame_refuse(l->block, l->page, false);
+	l->block->frames[l->page].vain = 0;
 	if (l->kind == TF_LEG_ZERO) {
 		zero_enter(l->block, l->page);
 		batch->pass->zero_merged++;

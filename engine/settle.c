@@ -24,6 +24,9 @@
 #include "engine/state.h"
 #include "engine/store.h"
 
+/* Such a frame waits 2^(4-1) passes. */
+#define VAIN_MAX 4u
+
 #define LINE_BYTES 64u
 #define AHEAD_LINES 4u
 
@@ -40,13 +43,26 @@ static bool merged(const struct tf_frame *f)
 	return f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW;
 }
 
-/* Frames that broke soon after merging wait twice as long each time. */
+/* Frames that broke soon after merging wait twice as long each time, and so
+ * do those that were hashed in vain, from the second time on. */
 static bool waits(struct tf_frame *f)
 {
-	if (f->fresh.looks >= (1u << f->history) - 1)
+	unsigned twice = f->vain ? f->vain - 1u : 0;
+
+	if (twice < f->history)
+		twice = f->history;
+	if (f->fresh.looks >= (1u << twice) - 1)
 		return false;
 	f->fresh.looks++;
 	return true;
+}
+
+/* Was it hashed for nothing? */
+static void remember_vain(const struct tf_engine *e, struct tf_frame *f)
+{
+	if (f->state == TF_FRAME_CANDIDATE && e->opts.smart_scan &&
+	    f->vain < VAIN_MAX)
+		f->vain++;
 }
 
 /* Candidates that were written leave a table that no cache holds. */
@@ -70,6 +86,7 @@ static void sort_written(struct visit *v)
 		if (merged(&b->frames[i]))
 			continue;
 		if (tracked && !tf_bit(&b->huge, i)) {
+			remember_vain(b->region->engine, &b->frames[i]);
 			tf_book_written(b, i);
 			v->batch->pass->pages_volatile++;
 		} else {
