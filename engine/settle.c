@@ -14,6 +14,7 @@
 #include "engine/book.h"
 #include "engine/budget.h"
 #include "engine/candidates.h"
+#include "engine/dense.h"
 #include "engine/gather.h"
 #include "engine/hash.h"
 #include "engine/mapping.h"
@@ -35,6 +36,7 @@ struct visit {
 	struct tf_block *b;
 	struct tf_bits look;  /* pages to be hashed */
 	struct tf_bits twice; /* of those, compare with the hash before */
+	struct tf_bits zeros; /* of those, read as zeros; not to be hashed */
 	uint64_t hash[TF_BLOCK_PAGES];
 };
 
@@ -122,6 +124,24 @@ static void sort_waiting(struct visit *v)
 	}
 }
 
+/* Zero pages that lie densely go first: what is around them is protected anew
+ * thereby, and hashed after that. */
+static void take_zeros(struct visit *v)
+{
+	struct tf_engine *e = v->batch->engine;
+
+	if (!e->scan_dirty || !e->opts.use_zero_pages)
+		return;
+	tf_bits_for_each(i, &v->look)
+		if (!tf_bit(&v->twice, i) &&
+		    e->os->equal(e->os, tf_frame_addr(v->b, i), e->zero_page,
+				 TF_PAGE) == 1)
+			tf_bit_set(&v->zeros, i);
+	pthread_mutex_lock(&e->lock);
+	tf_dense_zeros(v->batch, v->b, &v->zeros);
+	pthread_mutex_unlock(&e->lock);
+}
+
 /* While one page is hashed: the lines of the next one that come before the
  * CPU notices by itself where this goes. Never faults. */
 static void expect_page(const struct visit *v, unsigned page)
@@ -145,6 +165,9 @@ static void hash_pages(struct visit *v)
 
 		expect_page(v, tf_bits_next(&v->look, i + 1));
 		v->batch->pass->pages_hashed++;
+		v->hash[i] = r->store->zero_hash;
+		if (tf_bit(&v->zeros, i))
+			continue;
 		if (os->hash(os, addr, r->store->secret, &v->hash[i]))
 			tf_bit_clear(&v->look, i);
 		else if (v->hash[i] != r->store->zero_hash)
@@ -254,6 +277,7 @@ void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
 	pthread_mutex_unlock(&e->lock);
 	if (tf_bits_empty(&v.look))
 		return;
+	take_zeros(&v);
 	hash_pages(&v);
 	pthread_mutex_lock(&e->lock);
 	place_pages(&v);
