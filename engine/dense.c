@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Dense zero pages, one run at a time. A run is one mapping of pages that
- * nobody has hashed yet, at most as many as the staging area holds:
+ * Dense zero pages, one run at a time. A run is one mapping of pages without
+ * a place, or candidates for one, at most as many as the staging area holds:
  *
  *   close   all its pages move to staging; a pinned one ends the run
  *   judge   the zero pages among them are compared, all 4096 bytes
@@ -9,8 +9,9 @@
  *   drop    there the zero pages are freed and the zero page is put in
  *   home    the mapping goes back in one step: it never stopped being the
  *           region's own, so it joins its neighbours again
- *   watch   registered and protected anew, then the sleepers wake
- *   book    what is the zero page by now, as the page tables say
+ *   watch   registered and protected anew
+ *   book    what is the zero page by now, as the page tables say; candidates
+ *           are none any more; then the sleepers wake
  *
  * From `close` to `home` the run is a hole registered for missing faults, and
  * its bytes are in staging or aside. Between `home` and the protection writes
@@ -37,6 +38,7 @@ struct haul {
 	struct tf_region *r;
 	struct tf_block *b;
 	const struct tf_bits *zeros;
+	struct tf_bits *moved;
 	unsigned page, n;
 	char *addr;      /* of `page` */
 	char *aside;     /* the run's mapping on its way, or NULL */
@@ -54,7 +56,8 @@ static bool fits(const struct tf_block *b, unsigned page)
 {
 	const struct tf_frame *f = &b->frames[page];
 
-	return f->state == TF_FRAME_NEW && tf_bit(&b->pending, page) &&
+	return (f->state == TF_FRAME_CANDIDATE ||
+		(f->state == TF_FRAME_NEW && tf_bit(&b->pending, page))) &&
 	       !(f->flags & (TF_FRAME_FOREIGN | TF_FRAME_HASHED)) &&
 	       !tf_bit(&b->blind, page) && !tf_pinned(b, page);
 }
@@ -172,6 +175,7 @@ static bool replace(struct haul *h)
 	if (os->remap_over(os, h->aside, bytes_of(h), h->addr))
 		return false;
 	watch(h, plugged);
+	tf_bits_set_range(h->moved, h->page, h->page + h->n);
 	return true;
 }
 
@@ -187,6 +191,14 @@ static void book_range(struct haul *h, const char *from, const char *to)
 	}
 }
 
+/* Their hashes may be older than a write that nobody will report. */
+static void forget_hashes(struct haul *h)
+{
+	for (unsigned i = h->page; i < h->page + h->n; i++)
+		if (h->b->frames[i].state == TF_FRAME_CANDIDATE)
+			tf_book_written(h->b, i);
+}
+
 static void book(struct haul *h)
 {
 	struct tf_scan_range range[64];
@@ -199,6 +211,7 @@ static void book(struct haul *h)
 		.return_mask = TF_PG_PFNZERO,
 	};
 
+	forget_hashes(h);
 	while (scan.start < scan.end) {
 		long n = h->e->os->pagemap_scan(h->e->os, h->e->pagemap, &scan);
 
@@ -252,7 +265,7 @@ static unsigned next_run(struct haul *h, unsigned page)
 }
 
 void tf_dense_zeros(struct tf_batch *batch, struct tf_block *b,
-		    const struct tf_bits *zeros)
+		    const struct tf_bits *zeros, struct tf_bits *moved)
 {
 	struct haul h = {
 		.batch = batch,
@@ -260,6 +273,7 @@ void tf_dense_zeros(struct tf_batch *batch, struct tf_block *b,
 		.r = b->region,
 		.b = b,
 		.zeros = zeros,
+		.moved = moved,
 	};
 	unsigned page = 0;
 

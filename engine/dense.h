@@ -12,13 +12,13 @@
 
 /*
  * `zeros`: pages of the block that read as zeros a moment ago. Those that lie
- * densely become the kernel's zero page, the others are left as they are. Any
- * page around them may have been protected anew, with its writes until then
- * unseen: hash pages of this block after the call, never before. Nothing is
- * planned in `batch`. Caller holds pass_lock and the engine's lock, which is
+ * densely become the kernel's zero page, the others are left as they are.
+ * `moved` is set for each page that went along: it was protected anew, and a
+ * write before that may be unseen, so its hash is to be taken again. Nothing
+ * is planned in `batch`. Caller holds pass_lock and the engine's lock, which is
  * dropped and taken again.
  */
 void tf_dense_zeros(struct tf_batch *batch, struct tf_block *b,
-		    const struct tf_bits *zeros);
+		    const struct tf_bits *zeros, struct tf_bits *moved);
 
 #endif

@@ -36,7 +36,6 @@ struct visit {
 	struct tf_block *b;
 	struct tf_bits look;  /* pages to be hashed */
 	struct tf_bits twice; /* of those, compare with the hash before */
-	struct tf_bits zeros; /* of those, read as zeros; not to be hashed */
 	uint64_t hash[TF_BLOCK_PAGES];
 };
 
@@ -124,24 +123,6 @@ static void sort_waiting(struct visit *v)
 	}
 }
 
-/* Zero pages that lie densely go first: what is around them is protected anew
- * thereby, and hashed after that. */
-static void take_zeros(struct visit *v)
-{
-	struct tf_engine *e = v->batch->engine;
-
-	if (!e->scan_dirty || !e->opts.use_zero_pages)
-		return;
-	tf_bits_for_each(i, &v->look)
-		if (!tf_bit(&v->twice, i) &&
-		    e->os->equal(e->os, tf_frame_addr(v->b, i), e->zero_page,
-				 TF_PAGE) == 1)
-			tf_bit_set(&v->zeros, i);
-	pthread_mutex_lock(&e->lock);
-	tf_dense_zeros(v->batch, v->b, &v->zeros);
-	pthread_mutex_unlock(&e->lock);
-}
-
 /* While one page is hashed: the lines of the next one that come before the
  * CPU notices by itself where this goes. Never faults. */
 static void expect_page(const struct visit *v, unsigned page)
@@ -155,24 +136,43 @@ static void expect_page(const struct visit *v, unsigned page)
 		__builtin_prefetch(addr + line * LINE_BYTES);
 }
 
-static void hash_pages(struct visit *v)
+static void hash_pages(struct visit *v, const struct tf_bits *which)
 {
 	const struct tf_region *r = v->b->region;
 	const struct tf_os *os = r->engine->os;
 
-	tf_bits_for_each(i, &v->look) {
+	tf_bits_for_each(i, which) {
 		char *addr = tf_frame_addr(v->b, i);
 
-		expect_page(v, tf_bits_next(&v->look, i + 1));
+		expect_page(v, tf_bits_next(which, i + 1));
 		v->batch->pass->pages_hashed++;
-		v->hash[i] = r->store->zero_hash;
-		if (tf_bit(&v->zeros, i))
-			continue;
 		if (os->hash(os, addr, r->store->secret, &v->hash[i]))
 			tf_bit_clear(&v->look, i);
 		else if (v->hash[i] != r->store->zero_hash)
 			v->hash[i] = tf_node_hash(r->engine, addr, v->hash[i]);
 	}
+}
+
+/* Zero pages that lie densely go first. What is around them was moved and
+ * protected anew: a hash taken before that may have missed a write. */
+static void take_zeros(struct visit *v)
+{
+	struct tf_engine *e = v->batch->engine;
+	uint64_t zero_hash = v->b->region->store->zero_hash;
+	struct tf_bits zeros = { 0 }, moved = { 0 };
+
+	if (!e->scan_dirty || !e->opts.use_zero_pages)
+		return;
+	tf_bits_for_each(i, &v->look)
+		if (v->hash[i] == zero_hash && !tf_bit(&v->twice, i))
+			tf_bit_set(&zeros, i);
+	pthread_mutex_lock(&e->lock);
+	tf_dense_zeros(v->batch, v->b, &zeros, &moved);
+	pthread_mutex_unlock(&e->lock);
+	tf_bits_for_each(i, &moved)
+		if (!tf_bit(&v->look, i) || tf_bit(&zeros, i))
+			tf_bit_clear(&moved, i);
+	hash_pages(v, &moved);
 }
 
 /* A page whose writes are not tracked: is it what it was a pass ago? */
@@ -277,8 +277,8 @@ void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
 	pthread_mutex_unlock(&e->lock);
 	if (tf_bits_empty(&v.look))
 		return;
+	hash_pages(&v, &v.look);
 	take_zeros(&v);
-	hash_pages(&v);
 	pthread_mutex_lock(&e->lock);
 	place_pages(&v);
 	if (tf_scatter_due(b))
