@@ -19,7 +19,7 @@
 #include "tests/lib/prop_app.h"
 #include "tests/lib/prop_tables.h"
 
-#define PAGES 140u /* every other one is zero: 70 runs, 64 are enough */
+#define PAGES 140u /* every other one is zero; 128 go as a run */
 #define BLOCK (2u << 20)
 #define ZERO_PAGE 66u
 #define OTHER_PAGE 67u
