@@ -427,7 +427,7 @@ unsigned tf_batch_run(struct tf_batch *b)
 	open_all(b);
 	tf_book_batch(b);
 	b->n = 0;
-	b->gaps = 0;
+	b->cost = 0;
 	b->planned = 0;
 	return used;
 }

@@ -46,7 +46,7 @@ struct tf_batch {
 	struct tf_engine *engine;
 	struct tf_pass *pass; /* what this pass counts, never NULL */
 	unsigned n;
-	unsigned gaps;    /* runs of adjacent pages, about */
+	unsigned cost;    /* of its runs of pages, see merge.c */
 	unsigned planned; /* mappings the legs may add */
 	struct tf_leg leg[TF_STAGE_PAGES];
 	struct tf_leg *sorted[TF_STAGE_PAGES]; /* by address */

@@ -105,6 +105,14 @@ void tf_book_written(struct tf_block *b, unsigned page)
 	tf_frame_reset(b, page);
 }
 
+void tf_book_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
+{
+	tf_frame_refuse(b, page, false);
+	b->frames[page].vain = 0;
+	zero_enter(b, page);
+	batch->pass->zero_merged++;
+}
+
 static void count_failure(struct tf_batch *batch, const struct tf_leg *l)
 {
 	struct tf_engine *e = batch->engine;
@@ -135,13 +143,13 @@ static void book_success(struct tf_batch *batch, struct tf_leg *l)
 {
 	struct tf_engine *e = batch->engine;
 
-	tf_frame_pend(l->block, l->page, false);
-	tf_frame_refuse(l->block, l->page, false);
 	if (l->kind == TF_LEG_ZERO) {
-		zero_enter(l->block, l->page);
-		batch->pass->zero_merged++;
+		tf_book_zero(batch, l->block, l->page);
 		return;
 	}
+	tf_frame_pend(l->block, l->page, false);
+	tf_frame_refuse(l->block, l->page, false);
+	l->block->frames[l->page].vain = 0;
 	tf_dup_link(e, l->dup, l->block, l->page);
 	batch->pass->merged++;
 	batch->pass->promoted += l->kind == TF_LEG_PAIR ||

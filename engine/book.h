@@ -30,6 +30,9 @@ void tf_book_hole(struct tf_block *b, unsigned page);
 /* A write was seen: the frame leaves CANDIDATE or ZERO and waits again. */
 void tf_book_written(struct tf_block *b, unsigned page);
 
+/* A NEW frame that has become the kernel's zero page, by this pass. */
+void tf_book_zero(struct tf_batch *batch, struct tf_block *b, unsigned page);
+
 /* A frame leaves whatever table it is in; its entry is still to be reset. */
 void tf_book_leave(struct tf_block *b, unsigned page);
 

@@ -87,3 +87,21 @@ uint32_t tf_candidate_find(const struct tf_store *s, uint64_t hash)
 	}
 	return ref;
 }
+
+void tf_candidate_prefetch(const struct tf_store *s, uint32_t hash,
+			   unsigned step)
+{
+	const struct tf_buckets *t = &s->candidates;
+	uint32_t ref;
+
+	if (!t->head)
+		return;
+	if (!step) {
+		__builtin_prefetch(&t->head[hash & t->mask]);
+		return;
+	}
+	for (ref = t->head[hash & t->mask]; ref && --step;)
+		ref = tf_ref_frame(s->engine, ref)->cand.next;
+	if (ref)
+		__builtin_prefetch(tf_ref_frame(s->engine, ref));
+}

@@ -24,4 +24,15 @@ void tf_candidate_remove(struct tf_block *b, unsigned page);
 /* A candidate with this hash, as a frame reference, or 0. */
 uint32_t tf_candidate_find(const struct tf_store *s, uint64_t hash);
 
+/*
+ * Bring nearer what finding or removing this hash will read: its bucket (step
+ * 0), the bucket's first frame (1), its second (2). Each step reads what the
+ * one before brought, so take one step for many hashes before the next. Only
+ * a hint; 32 bits of the hash will do.
+ */
+void tf_candidate_prefetch(const struct tf_store *s, uint32_t hash,
+			   unsigned step);
+
+#define TF_CANDIDATE_STEPS 3u
+
 #endif

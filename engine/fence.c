@@ -196,11 +196,11 @@ static char *copy_staged(struct tf_region *r, const char *staged, int *err)
 #define PUT_TRIES 64
 
 /* One page, by every means. False: it ended as poison. */
-static bool put_page(struct tf_region *r, int uffd, char *addr, unsigned stage)
+static bool put_page(struct tf_region *r, int uffd, char *addr, char *staged)
 {
 	struct tf_engine *e = r->engine;
 	const struct tf_os *os = e->os;
-	char *staged = tf_stage(e->staging, stage), *spare = NULL;
+	char *spare = NULL;
 	int err = 0;
 
 	for (int i = 0; i < PUT_TRIES && err != -EHWPOISON; i++) {
@@ -226,25 +226,49 @@ static bool put_page(struct tf_region *r, int uffd, char *addr, unsigned stage)
 	return false;
 }
 
-unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
-			   unsigned n, unsigned stage)
+unsigned tf_fence_put_from(struct tf_region *r, int uffd, char *addr,
+			   unsigned n, char *staged)
 {
 	struct tf_engine *e = r->engine;
 	unsigned done = 0, lost = 0;
 
 	while (done < n) {
 		long moved = move_pages(e, uffd, addr + done * TF_PAGE,
-					tf_stage(e->staging, stage + done),
-					n - done);
+					staged + done * TF_PAGE, n - done);
 
 		if (moved > 0) {
 			done += (unsigned)moved;
 			continue;
 		}
-		lost += !put_page(r, uffd, addr + done * TF_PAGE, stage + done);
+		lost += !put_page(r, uffd, addr + done * TF_PAGE,
+				  staged + done * TF_PAGE);
 		done++;
 	}
 	return lost;
+}
+
+unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
+			   unsigned n, unsigned stage)
+{
+	return tf_fence_put_from(r, uffd, addr, n,
+				 tf_stage(r->engine->staging, stage));
+}
+
+unsigned tf_fence_shift(const struct tf_engine *e, char *to, char *from,
+			unsigned n)
+{
+	unsigned done = 0;
+
+	while (done < n) {
+		size_t off = done * TF_PAGE;
+		long moved = move_pages(e, e->uffd_guest, to + off, from + off,
+					n - done);
+
+		if (moved <= 0)
+			break;
+		done += (unsigned)moved;
+	}
+	return done;
 }
 
 void tf_fence_open(struct tf_engine *e, char *addr, char *end)

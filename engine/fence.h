@@ -55,6 +55,16 @@ long tf_fence_close(struct tf_engine *e, char *addr, unsigned n,
 unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
 			   unsigned n, unsigned stage);
 
+/* The same for pages at `staged` that are nobody's, but not in the staging
+ * area. A hole there counts as a page of zeros. */
+unsigned tf_fence_put_from(struct tf_region *r, int uffd, char *addr,
+			   unsigned n, char *staged);
+
+/* Move `n` adjacent pages between two places of the guest context, as far as
+ * they go in order; how many. */
+unsigned tf_fence_shift(const struct tf_engine *e, char *to, char *from,
+			unsigned n);
+
 /* Wake whoever touched [addr, end) meanwhile. */
 void tf_fence_open(struct tf_engine *e, char *addr, char *end);
 

@@ -46,7 +46,8 @@ enum {
  * INVARIANT: the candidate's and the sharer's data overlay each other; `state`
  * is read before either. Every way out of SHARED, COW or CANDIDATE goes
  * through tf_frame_reset(), after which the entry equals that of a frame just
- * seen. FOREIGN, BORDER and `history` live outside the overlay and survive.
+ * seen. FOREIGN, BORDER, `history` and `vain` live outside the overlay and
+ * survive.
  */
 struct tf_frame {
 	union {
@@ -66,7 +67,9 @@ struct tf_frame {
 	uint16_t tag; /* NEW, CANDIDATE: hash bits 32..47; SHARED: position */
 	uint8_t state : 4;
 	uint8_t flags : 4;
-	uint8_t history; /* how often it broke soon after merging, 0..6 */
+	uint8_t history : 4; /* how often it broke soon after merging, 0..6 */
+	uint8_t vain : 4;    /* times it was written while a candidate, since
+			      * it last merged, 0..4 */
 };
 
 _Static_assert(sizeof(struct tf_frame) == 12, "a frame entry is 12 bytes");

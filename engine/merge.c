@@ -3,8 +3,10 @@
  * Planning. A hash only proposes; nothing here reads or maps guest memory.
  *
  * A batch is small enough that its fence is shut for about 200 us: up to
- * BATCH_PAGES pages, fewer when they are scattered, since a run costs one
- * mapping whatever its length and a lone page costs one as well.
+ * BATCH_PAGES pages, fewer when they are scattered. A run costs one mapping
+ * whatever its length, and a lone page costs one as well. A run of zero pages
+ * costs no mapping, but every lone page is a move of its own, which interrupts
+ * each CPU that runs a thread of this process: some 15 us where one does.
  */
 #include "engine/merge.h"
 
@@ -20,7 +22,9 @@
 #include "engine/state.h"
 
 #define BATCH_PAGES 128u
-#define BATCH_GAPS 8u
+#define BATCH_COST 16u
+#define RUN_COST 2u
+#define ZERO_RUN_COST 1u
 
 void tf_merge_flush(struct tf_batch *batch)
 {
@@ -53,17 +57,17 @@ static struct tf_leg *leg_add(struct tf_batch *batch, struct tf_block *b,
 }
 
 /* Pairs interleave two runs: a leg may continue the last but one as well. */
-static void count_gap(struct tf_batch *batch, const struct tf_leg *l)
+static void count_run(struct tf_batch *batch, const struct tf_leg *l)
 {
 	for (unsigned back = 1; back <= 2 && batch->n > back; back++)
 		if (batch->leg[batch->n - 1 - back].addr + TF_PAGE == l->addr)
 			return;
-	batch->gaps++;
+	batch->cost += l->kind == TF_LEG_ZERO ? ZERO_RUN_COST : RUN_COST;
 }
 
 static bool batch_full(const struct tf_batch *batch)
 {
-	return batch->n + 2 > BATCH_PAGES || batch->gaps >= BATCH_GAPS;
+	return batch->n + 2 > BATCH_PAGES || batch->cost >= BATCH_COST;
 }
 
 /* A pair of this batch that makes this content stable in a moment? */
@@ -90,7 +94,7 @@ static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
 {
 	const struct tf_store *s = b->region->store;
 
-	count_gap(batch, leg_add(batch, b, page, s->zero_hash, TF_LEG_ZERO));
+	count_run(batch, leg_add(batch, b, page, s->zero_hash, TF_LEG_ZERO));
 }
 
 /* A content with many sharers keeps a second copy to heal from. */
@@ -118,7 +122,7 @@ static void plan_join(struct tf_batch *batch, struct tf_block *b, unsigned page,
 	l = leg_add(batch, b, page, d->hash, kind);
 	l->dup = dup;
 	l->reserved = true;
-	count_gap(batch, l);
+	count_run(batch, l);
 	if (kind == TF_LEG_GROW)
 		tf_merge_flush(batch);
 }
@@ -133,9 +137,9 @@ static void plan_pair(struct tf_batch *batch, struct tf_block *b, unsigned page,
 	tf_book_leave(cb, cpage);
 	tf_frame_reset(cb, cpage);
 	l = leg_add(batch, b, page, hash, TF_LEG_PAIR);
-	count_gap(batch, l);
+	count_run(batch, l);
 	mate = leg_add(batch, cb, cpage, hash, TF_LEG_MATE);
-	count_gap(batch, mate);
+	count_run(batch, mate);
 	l->mate = mate;
 	mate->mate = l;
 }

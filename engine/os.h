@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct uffd_msg;
 
@@ -84,8 +85,15 @@ struct tf_os {
 	 * over `to` in one step; `from` stays mapped and empty. */
 	int (*remap_over)(const struct tf_os *os, void *from, size_t len,
 			  void *to);
+	/* Move a private anonymous mapping, populated or not, to where the
+	 * kernel likes; `from` stays mapped and empty. The new address. */
+	long (*remap_away)(const struct tf_os *os, void *from, size_t len);
 	int (*advise)(const struct tf_os *os, void *addr, size_t len,
 		      int advice);
+	/* Free the pages of `n` ranges of anonymous memory: holes again. On
+	 * failure some may be freed. */
+	int (*drop)(const struct tf_os *os, const struct iovec *vec,
+		    unsigned n);
 	int (*bind)(const struct tf_os *os, void *addr, size_t len, int mode,
 		    const unsigned long *nodes, unsigned long maxnode);
 	int (*policy)(const struct tf_os *os, void *addr, int *mode,

@@ -46,11 +46,42 @@ static int linux_remap_over(const struct tf_os *os, void *from, size_t len,
 	return r < 0 ? -errno : 0;
 }
 
+static long linux_remap_away(const struct tf_os *os, void *from, size_t len)
+{
+	(void)os;
+	return tf_sys_result(syscall(SYS_mremap, from, len, len,
+				     MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL));
+}
+
 static int linux_advise(const struct tf_os *os, void *addr, size_t len,
 			int advice)
 {
 	(void)os;
 	return (int)tf_sys_result(syscall(SYS_madvise, addr, len, advice));
+}
+
+/* One call for all, since Linux 6.13; one each before. */
+static int linux_drop(const struct tf_os *os, const struct iovec *vec,
+		      unsigned n)
+{
+	long self = syscall(SYS_pidfd_open, getpid(), 0);
+	size_t want = 0;
+	long done = -1;
+	int err = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		want += vec[i].iov_len;
+	if (self >= 0) {
+		done = syscall(SYS_process_madvise, self, vec, n, MADV_DONTNEED,
+			       0);
+		os->close(os, (int)self);
+	}
+	if (done >= 0 && (size_t)done == want)
+		return 0;
+	for (unsigned i = 0; !err && i < n; i++)
+		err = os->advise(os, vec[i].iov_base, vec[i].iov_len,
+				 MADV_DONTNEED);
+	return err;
 }
 
 static int linux_bind(const struct tf_os *os, void *addr, size_t len, int mode,
@@ -232,7 +263,9 @@ const struct tf_os tf_os_linux = {
 	.map = linux_map,
 	.unmap = linux_unmap,
 	.remap_over = linux_remap_over,
+	.remap_away = linux_remap_away,
 	.advise = linux_advise,
+	.drop = linux_drop,
 	.bind = linux_bind,
 	.policy = linux_policy,
 	.name = linux_name,

@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <string.h>
 #include <xxhash.h>
+#if __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h> /* the same hash, by the CPU's widest vectors */
+#endif
 
 #include "engine/guard.h"
 

@@ -13,6 +13,8 @@
 
 #include "engine/book.h"
 #include "engine/budget.h"
+#include "engine/candidates.h"
+#include "engine/dense.h"
 #include "engine/gather.h"
 #include "engine/hash.h"
 #include "engine/mapping.h"
@@ -22,6 +24,12 @@
 #include "engine/scatter.h"
 #include "engine/state.h"
 #include "engine/store.h"
+
+/* Such a frame waits 2^(4-1) passes. */
+#define VAIN_MAX 4u
+
+#define LINE_BYTES 64u
+#define AHEAD_LINES 4u
 
 struct visit {
 	struct tf_batch *batch;
@@ -36,13 +44,37 @@ static bool merged(const struct tf_frame *f)
 	return f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW;
 }
 
-/* Frames that broke soon after merging wait twice as long each time. */
+/* Frames that broke soon after merging wait twice as long each time, and so
+ * do those that were hashed in vain, from the second time on. */
 static bool waits(struct tf_frame *f)
 {
-	if (f->fresh.looks >= (1u << f->history) - 1)
+	unsigned twice = f->vain ? f->vain - 1u : 0;
+
+	if (twice < f->history)
+		twice = f->history;
+	if (f->fresh.looks >= (1u << twice) - 1)
 		return false;
 	f->fresh.looks++;
 	return true;
+}
+
+/* Was it hashed for nothing? */
+static void remember_vain(const struct tf_engine *e, struct tf_frame *f)
+{
+	if (f->state == TF_FRAME_CANDIDATE && e->opts.smart_scan &&
+	    f->vain < VAIN_MAX)
+		f->vain++;
+}
+
+/* Candidates that were written leave a table that no cache holds. */
+static void expect_leaving(const struct tf_block *b)
+{
+	for (unsigned step = 0; step < TF_CANDIDATE_STEPS; step++)
+		tf_bits_for_each(i, &b->written)
+			if (b->frames[i].state == TF_FRAME_CANDIDATE)
+				tf_candidate_prefetch(b->region->store,
+						      b->frames[i].cand.hash,
+						      step);
 }
 
 static void sort_written(struct visit *v)
@@ -50,10 +82,12 @@ static void sort_written(struct visit *v)
 	struct tf_block *b = v->b;
 	bool tracked = b->region->engine->scan_dirty;
 
+	expect_leaving(b);
 	tf_bits_for_each(i, &b->written) {
 		if (merged(&b->frames[i]))
 			continue;
 		if (tracked && !tf_bit(&b->huge, i)) {
+			remember_vain(b->region->engine, &b->frames[i]);
 			tf_book_written(b, i);
 			v->batch->pass->pages_volatile++;
 		} else {
@@ -89,20 +123,56 @@ static void sort_waiting(struct visit *v)
 	}
 }
 
-static void hash_pages(struct visit *v)
+/* While one page is hashed: the lines of the next one that come before the
+ * CPU notices by itself where this goes. Never faults. */
+static void expect_page(const struct visit *v, unsigned page)
+{
+	const char *addr;
+
+	if (page >= TF_BLOCK_PAGES)
+		return;
+	addr = tf_frame_addr(v->b, page);
+	for (unsigned line = 0; line < AHEAD_LINES; line++)
+		__builtin_prefetch(addr + line * LINE_BYTES);
+}
+
+static void hash_pages(struct visit *v, const struct tf_bits *which)
 {
 	const struct tf_region *r = v->b->region;
 	const struct tf_os *os = r->engine->os;
 
-	tf_bits_for_each(i, &v->look) {
+	tf_bits_for_each(i, which) {
 		char *addr = tf_frame_addr(v->b, i);
 
+		expect_page(v, tf_bits_next(which, i + 1));
 		v->batch->pass->pages_hashed++;
 		if (os->hash(os, addr, r->store->secret, &v->hash[i]))
 			tf_bit_clear(&v->look, i);
 		else if (v->hash[i] != r->store->zero_hash)
 			v->hash[i] = tf_node_hash(r->engine, addr, v->hash[i]);
 	}
+}
+
+/* Zero pages that lie densely go first. What is around them was moved and
+ * protected anew: a hash taken before that may have missed a write. */
+static void take_zeros(struct visit *v)
+{
+	struct tf_engine *e = v->batch->engine;
+	uint64_t zero_hash = v->b->region->store->zero_hash;
+	struct tf_bits zeros = { 0 }, moved = { 0 };
+
+	if (!e->scan_dirty || !e->opts.use_zero_pages)
+		return;
+	tf_bits_for_each(i, &v->look)
+		if (v->hash[i] == zero_hash && !tf_bit(&v->twice, i))
+			tf_bit_set(&zeros, i);
+	pthread_mutex_lock(&e->lock);
+	tf_dense_zeros(v->batch, v->b, &zeros, &moved);
+	pthread_mutex_unlock(&e->lock);
+	tf_bits_for_each(i, &moved)
+		if (!tf_bit(&v->look, i) || tf_bit(&zeros, i))
+			tf_bit_clear(&moved, i);
+	hash_pages(v, &moved);
 }
 
 /* A page whose writes are not tracked: is it what it was a pass ago? */
@@ -144,10 +214,20 @@ static struct tf_run run_of(const struct visit *v, unsigned page)
 	return tf_run_at(b, page, &v->look, v->hash, TF_BLOCK_PAGES);
 }
 
+/* Lookups in a table that no cache holds: all at once, not one by one. */
+static void expect_lookups(const struct visit *v)
+{
+	for (unsigned step = 0; step < TF_CANDIDATE_STEPS; step++)
+		tf_bits_for_each(i, &v->look)
+			tf_candidate_prefetch(v->b->region->store,
+					      (uint32_t)v->hash[i], step);
+}
+
 static void place_pages(struct visit *v)
 {
 	struct tf_run run = { 0 };
 
+	expect_lookups(v);
 	tf_bits_for_each(i, &v->look) {
 		if (!to_place(v, i)) {
 			run.pages = 0;
@@ -197,7 +277,8 @@ void tf_settle_block(struct tf_batch *batch, struct tf_block *b)
 	pthread_mutex_unlock(&e->lock);
 	if (tf_bits_empty(&v.look))
 		return;
-	hash_pages(&v);
+	hash_pages(&v, &v.look);
+	take_zeros(&v);
 	pthread_mutex_lock(&e->lock);
 	place_pages(&v);
 	if (tf_scatter_due(b))

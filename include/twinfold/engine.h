@@ -72,7 +72,8 @@ struct tf_engine_opts {
 	/* Nonzero: zero pages become the kernel's zero page. Default 1. */
 	int use_zero_pages;
 	/* Nonzero: blocks whose pages stay settled are looked at less and
-	 * less often, and frames that broke soon wait longer. Default 1. */
+	 * less often, and frames that broke soon, or are written whenever they
+	 * have settled, wait longer. Default 1. */
 	int smart_scan;
 	/* Nonzero: pages on different NUMA nodes may share. Default 1. */
 	int merge_across_nodes;

@@ -78,6 +78,7 @@ void unit_assert_fresh(struct unit *u, const char *addr)
 	assert_non_null(s.f);
 	f = s.was;
 	f.history = 0;
+	f.vain = 0;
 	f.flags &= (uint8_t) ~(TF_FRAME_FOREIGN | TF_FRAME_BORDER) & 15;
 	assert_memory_equal(&f, &fresh, sizeof(f));
 	assert_true(s.pending);

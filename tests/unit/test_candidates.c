@@ -123,6 +123,34 @@ static void growing_loses_nobody(void **state)
 	table_close(&t);
 }
 
+/* Hints for hashes that are there, are not there, and for no table at all:
+ * nothing changes, and no step goes beyond the end of a bucket. */
+static void hints_change_nothing(void **state)
+{
+	uint32_t ref[3];
+	struct table t;
+
+	(void)state;
+	table_open(&t);
+	for (unsigned step = 0; step <= TF_CANDIDATE_STEPS; step++)
+		tf_candidate_prefetch(t.s, 7, step);
+	assert_null(t.s->candidates.head);
+	for (unsigned i = 0; i < 3; i++) {
+		ref[i] = add(&t, i, 7 + ((uint64_t)i << 32));
+		for (unsigned step = 0; step <= TF_CANDIDATE_STEPS; step++) {
+			tf_candidate_prefetch(t.s, 7, step);
+			tf_candidate_prefetch(t.s, 8, step);
+		}
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(tf_candidate_find(t.s,
+						   7 + ((uint64_t)i << 32)),
+				 ref[i]);
+		drop(&t, ref[i]);
+	}
+	table_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +158,7 @@ int main(void)
 		cmocka_unit_test(forty_eight_bits_must_agree),
 		cmocka_unit_test(a_bucket_loses_any_of_its_frames),
 		cmocka_unit_test(growing_loses_nobody),
+		cmocka_unit_test(hints_change_nothing),
 	};
 
 	return unit_run(tests);

@@ -87,9 +87,11 @@ static void reset_is_as_just_seen(void **state)
 	memset(f, 0xff, sizeof(*f));
 	f->state = TF_FRAME_NONE;
 	tf_frame_reset(b, 9);
-	assert_int_equal(f->history, 255);
+	assert_int_equal(f->history, 15);
+	assert_int_equal(f->vain, 15);
 	assert_int_equal(f->flags, TF_FRAME_FOREIGN | TF_FRAME_BORDER);
 	f->history = 0;
+	f->vain = 0;
 	f->flags = 0;
 	assert_memory_equal(f, &fresh, sizeof(fresh));
 	assert_int_equal(r->seen, 1);

@@ -114,6 +114,62 @@ static void frames_that_break_soon_wait_longer(void **state)
 	unit_close(&u);
 }
 
+/* Write the page and count the passes until it is a candidate again. */
+static unsigned passes_to_settle(struct unit *u, char *addr, unsigned fill)
+{
+	unsigned n;
+
+	unit_fill(addr, fill);
+	for (n = 0; n < 20; n++) {
+		unit_pass(u);
+		if (n && unit_state(u, addr) == TF_FRAME_CANDIDATE)
+			break;
+	}
+	return n + 1;
+}
+
+/* A page that is rewritten whenever it has settled is hashed less and less
+ * often, until it merges once. */
+static void frames_hashed_in_vain_wait_longer(void **state)
+{
+	const unsigned expected[] = { 2, 3, 5, 9, 9 };
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_simple(&u, PAGES, &ram);
+	unit_fill(ram, 1);
+	unit_passes(&u, 2);
+	assert_int_equal(unit_state(&u, ram), TF_FRAME_CANDIDATE);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(passes_to_settle(&u, ram, 10 + i),
+				 expected[i]);
+	unit_fill(ram + TF_PAGE, 14);
+	unit_passes(&u, 2);
+	assert_int_equal(unit_state(&u, ram), TF_FRAME_SHARED);
+	assert_int_equal(unit_spot(&u, ram).was.vain, 0);
+	unit_assert_page(ram, 14);
+	unit_close(&u);
+}
+
+static void without_smart_scan_none_waits_longer(void **state)
+{
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_init(&u);
+	u.opts.smart_scan = 0;
+	unit_open(&u);
+	ram = unit_ram(&u, PAGES * TF_PAGE);
+	unit_slot(unit_guest(&u, NULL), 0, 0, ram, PAGES * TF_PAGE);
+	unit_fill(ram, 1);
+	unit_passes(&u, 2);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(passes_to_settle(&u, ram, 10 + i), 2);
+	unit_close(&u);
+}
+
 static void quiet_blocks_are_skipped_and_broken_ones_are_not(void **state)
 {
 	struct tf_block *b;
@@ -259,6 +315,8 @@ int main(void)
 		cmocka_unit_test(pages_that_are_written_never_settle),
 		cmocka_unit_test(a_written_candidate_is_none),
 		cmocka_unit_test(frames_that_break_soon_wait_longer),
+		cmocka_unit_test(frames_hashed_in_vain_wait_longer),
+		cmocka_unit_test(without_smart_scan_none_waits_longer),
 		cmocka_unit_test(
 			quiet_blocks_are_skipped_and_broken_ones_are_not),
 		cmocka_unit_test(new_pages_in_a_skipped_block_are_found),
