@@ -117,8 +117,7 @@ static void ring_insert(struct tf_engine *e, uint32_t at, uint32_t id)
 	a->prev = id;
 }
 
-/* Is there another dup of its content that is not lost? */
-static bool has_twin(const struct tf_engine *e, uint32_t id)
+bool tf_dup_has_twin(const struct tf_engine *e, uint32_t id)
 {
 	uint32_t other = tf_dup_get(e, id)->next;
 
@@ -283,7 +282,7 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 	b->region->shared++;
 	e->n.sharers++;
 	e->n.used += d->nsharers == 1;
-	e->n.recoverable += has_twin(e, id);
+	e->n.recoverable += tf_dup_has_twin(e, id);
 	chain_adjust(e, id);
 }
 
@@ -307,7 +306,7 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 	b->region->shared--;
 	e->n.sharers--;
 	e->n.used -= d->nsharers == 0;
-	e->n.recoverable -= has_twin(e, id);
+	e->n.recoverable -= tf_dup_has_twin(e, id);
 	if (spans)
 		d->spans++;
 	chain_adjust(e, id);

@@ -41,6 +41,9 @@ uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash);
  * one, or 0. */
 uint32_t tf_chain_pick(const struct tf_store *s, uint64_t hash);
 
+/* Is there another dup of its content that is not lost? */
+bool tf_dup_has_twin(const struct tf_engine *e, uint32_t id);
+
 /* May another sharer be added? */
 bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d);
 

@@ -29,7 +29,7 @@
 #include "engine/state.h"
 
 /* The fence is shut for as long as a run takes, about 150 us. */
-#define RUN_PAGES 128u
+#define RUN_PAGES TF_DENSE_PAGES
 _Static_assert(RUN_PAGES <= TF_STAGE_PAGES, "a run fits into staging");
 
 /* Runs of zero pages in those that are worth it: where no CPU runs the guest;
@@ -117,6 +117,7 @@ static bool lay(struct haul *h)
 	if (at < 0)
 		return false;
 	h->aside = (char *)at;
+	__atomic_store_n(&h->e->aside, h->aside, __ATOMIC_RELEASE);
 	if (os->uffd_register(os, h->e->uffd_guest, h->aside, bytes_of(h),
 			      TF_REG_WP))
 		return false;
@@ -237,8 +238,10 @@ static void haul(struct haul *h)
 		book(h);
 	else
 		undo(h);
-	if (h->aside)
-		h->e->os->unmap(h->e->os, h->aside, len);
+	if (!h->aside)
+		return;
+	__atomic_store_n(&h->e->aside, NULL, __ATOMIC_RELEASE);
+	h->e->os->unmap(h->e->os, h->aside, len);
 }
 
 static void haul_run(struct haul *h)

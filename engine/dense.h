@@ -10,6 +10,9 @@
 
 #include "engine/batch.h"
 
+/* Most pages of a run. */
+#define TF_DENSE_PAGES 128u
+
 /*
  * `zeros`: pages of the block that read as zeros a moment ago. Those that lie
  * densely become the kernel's zero page, the others are left as they are.

@@ -117,7 +117,8 @@ static void heal_range(struct tf_block *b, unsigned from, unsigned to)
 	for (unsigned i = from; i < to; i++) {
 		if (b->frames[i].state == TF_FRAME_SHARED && !is_readable(b, i))
 			e->heal_lost(e, slot_of(b, i));
-		else if (tf_cow_is_lost(b, i))
+		else if (tf_cow_is_lost(b, i) &&
+			 tf_dup_has_twin(e, b->frames[i].shared.dup))
 			e->heal_lost(e, tf_frame_addr(b, i));
 	}
 }

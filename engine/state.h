@@ -100,6 +100,7 @@ struct tf_engine {
 	bool split_nodes; /* they do not share */
 	char *staging;    /* TF_STAGE_PAGES pages, nobody else's */
 	const char *zero_page;
+	char *aside; /* atomic: a run of TF_DENSE_PAGES on its way, or NULL */
 
 	pthread_mutex_t pass_lock;
 	struct tf_batch *batch; /* protected by pass_lock */

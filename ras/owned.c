@@ -8,6 +8,7 @@
 
 #include "engine/batch.h"
 #include "engine/chain.h"
+#include "engine/dense.h"
 #include "engine/spare.h"
 #include "engine/store.h"
 #include "ras/internal.h"
@@ -59,6 +60,8 @@ bool ras_is_engine_owned(const struct tf_engine *e, const void *addr)
 	       within(addr, e->batch, sizeof(struct tf_batch)) ||
 	       within(addr, e->zero_page, TF_PAGE) ||
 	       within(addr, e->staging, TF_STAGE_PAGES * TF_PAGE) ||
+	       within(addr, __atomic_load_n(&e->aside, __ATOMIC_ACQUIRE),
+		      TF_DENSE_PAGES * TF_PAGE) ||
 	       in_table(&e->dups, addr) || in_table(&e->blocks, addr) ||
 	       in_block(e, addr);
 }

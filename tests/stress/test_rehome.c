@@ -33,7 +33,7 @@ struct scene {
 	struct load discarded; /* the last block's pages, the discarder's own */
 	uint64_t target;
 	uint64_t rehomed, fresh, copied;
-	uint64_t unmerges, discards;
+	_Atomic uint64_t unmerges, discards;
 };
 
 /* A window at a time, as in test_writers, so that frames are shared when the
@@ -94,7 +94,8 @@ static void rehome_loop(struct worker *me)
 	struct scene *s = me->arg;
 	struct tf_engine *e = s->world.engine;
 
-	while (s->rehomed < s->target) {
+	/* On a busy machine the others may not have had a turn yet. */
+	while (s->rehomed < s->target || !s->unmerges || !s->discards) {
 		char *addr = s->world.ram + test_random(&me->rng) %
 						    (WRITERS * PAGES) * TF_PAGE;
 		struct tf_region *r;
