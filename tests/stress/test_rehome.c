@@ -217,7 +217,7 @@ static void run(const char *what, uint64_t rehomes)
 	       (unsigned long long)s.rehomed, (unsigned long long)s.fresh,
 	       (unsigned long long)s.copied, (unsigned long long)s.unmerges,
 	       (unsigned long long)s.discards);
-	world_report(&s.world, what, writes, rehomes / 20, rehomes / 100);
+	world_report(&s.world, what, writes, rehomes / 20, rehomes / 250);
 	CHECK(s.unmerges && s.discards);
 	world_close(&s.world);
 }
