@@ -97,6 +97,13 @@ int tf_vm_add_ram(struct tf_vm *vm, uint64_t gpa, size_t bytes)
 	return 0;
 }
 
+int tf_vm_discard(struct tf_vm *vm, uint64_t gpa, char *hva)
+{
+	if (vm->guest)
+		return tf_guest_discard(vm->guest, gpa, TF_PAGE_SIZE);
+	return madvise(hva, TF_PAGE_SIZE, MADV_DONTNEED) ? -errno : 0;
+}
+
 void tf_vm_free_ram(struct tf_vm *vm)
 {
 	while (vm->nram) {

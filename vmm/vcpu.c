@@ -4,7 +4,8 @@
  *
  * Stopping: `stop` and kvm_run.immediate_exit are set, then the signal is
  * sent. A thread inside KVM_RUN is interrupted by the signal; one that is on
- * its way in finds immediate_exit. So one signal is enough.
+ * its way in finds immediate_exit. So one signal is enough. A machine check
+ * that waits (mce.c) interrupts the guest in the same way.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -28,6 +29,11 @@ enum tf_vcpu_state tf_vcpu_fail(struct tf_vcpu *vcpu, const char *fmt, ...)
 	return TF_VCPU_FAILED;
 }
 
+static void set_immediate_exit(struct tf_vcpu *vcpu, uint8_t value)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
 static enum tf_vcpu_state run_once(struct tf_vcpu *vcpu)
 {
 	if (!ioctl(vcpu->fd, KVM_RUN, 0))
@@ -37,13 +43,27 @@ static enum tf_vcpu_state run_once(struct tf_vcpu *vcpu)
 	return tf_vcpu_fail(vcpu, "KVM_RUN failed: %s", strerror(errno));
 }
 
+/* Whoever sets immediate_exit says first what for: that is looked at after
+ * this. */
+static bool is_stopped(struct tf_vcpu *vcpu)
+{
+	set_immediate_exit(vcpu, 0);
+	return atomic_load(&vcpu->stop);
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct tf_vcpu *vcpu = arg;
 	enum tf_vcpu_state state = TF_VCPU_RUNNING;
 
-	while (state == TF_VCPU_RUNNING && !atomic_load(&vcpu->stop))
-		state = run_once(vcpu);
+	tf_mce_vcpu_join(vcpu);
+	while (state == TF_VCPU_RUNNING && !is_stopped(vcpu)) {
+		if (vcpu->vm->engine)
+			state = tf_vcpu_tell(vcpu);
+		if (state == TF_VCPU_RUNNING)
+			state = run_once(vcpu);
+	}
+	tf_mce_vcpu_leave(vcpu);
 	if (state == TF_VCPU_RUNNING)
 		state = TF_VCPU_STOPPED;
 	atomic_store(&vcpu->state, (int)state);
@@ -68,11 +88,6 @@ static int create_thread(struct tf_vcpu *vcpu)
 	return -r;
 }
 
-static void set_immediate_exit(struct tf_vcpu *vcpu, uint8_t value)
-{
-	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
-}
-
 static void join_thread(struct tf_vcpu *vcpu)
 {
 	if (vcpu->joinable)
@@ -91,7 +106,6 @@ int tf_vcpu_start(struct tf_vcpu *vcpu)
 		return -EPERM;
 	join_thread(vcpu);
 	atomic_store(&vcpu->stop, false);
-	set_immediate_exit(vcpu, 0);
 	atomic_store(&vcpu->state, TF_VCPU_RUNNING);
 	r = create_thread(vcpu);
 	if (r)

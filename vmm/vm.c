@@ -75,12 +75,15 @@ int tf_vm_create(const struct tf_vm_opts *opts, struct tf_vm **ret)
 	if (!vm)
 		return -ENOMEM;
 	vm->kvm_fd = vm->vm_fd = -1;
+	tf_list_init(&vm->vcpus);
+	tf_list_init(&vm->mces);
 	if (opts) {
 		vm->guest = opts->guest;
 		vm->engine = opts->engine;
 	}
 	if (!opts || opts->backend == TF_BACKEND_KVM)
 		r = open_kvm(vm);
+	tf_mce_join(vm);
 	if (r) {
 		tf_vm_destroy(vm);
 		return r;
@@ -93,6 +96,7 @@ void tf_vm_destroy(struct tf_vm *vm)
 {
 	if (!vm)
 		return;
+	tf_mce_leave(vm);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->kvm_fd >= 0)

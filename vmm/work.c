@@ -15,6 +15,7 @@
 
 _Static_assert((int)TF_WORK_OVERWRITE == (int)TF_GW_OVERWRITE, "one order");
 _Static_assert(TF_WORK_PHASES == TF_GW_PHASES, "one set of phases");
+_Static_assert((int)TF_WORK_TWIN == (int)TF_GW_TWIN, "one order");
 
 /* A guest that has nothing to do asks again after this. */
 #define IDLE_NS 1000000
@@ -33,6 +34,9 @@ static void read_mailbox(struct tf_work *work)
 	work->report.writes = box.writes;
 	work->report.failures = box.failures;
 	memcpy(work->report.rounds, box.rounds, sizeof(box.rounds));
+	work->report.wrong_bytes = box.wrong_bytes;
+	work->report.lost_writes = box.lost_writes;
+	work->report.lost_pages = box.lost_pages;
 }
 
 static bool is_idle(struct tf_work *work, unsigned command)
@@ -65,12 +69,15 @@ static void bad_page(struct tf_work *work, uint64_t gpa)
 /* As a real port that has no device: all ones. */
 uint32_t tf_work_port_in(void *user, uint16_t port)
 {
-	return port == TF_GW_PORT_SYNC ? sync_port(user) : UINT32_MAX;
+	if (port != TF_GW_PORT_SYNC && port != TF_GW_PORT_PENDING)
+		return UINT32_MAX;
+	tf_work_take_pending(user);
+	return port == TF_GW_PORT_SYNC ? sync_port(user) : 0;
 }
 
 void tf_work_port_out(void *user, uint16_t port, uint32_t value)
 {
-	if (port == TF_GW_PORT_BAD)
+	if (!tf_work_lost_out(user, port, value) && port == TF_GW_PORT_BAD)
 		bad_page(user, value);
 }
 
@@ -141,6 +148,7 @@ void tf_work_destroy(struct tf_work *work)
 	tf_vcpu_destroy(work->vcpu);
 	tf_vm_destroy(work->vm);
 	pthread_mutex_destroy(&work->lock);
+	free(work->log);
 	free(work);
 }
 
@@ -186,6 +194,8 @@ int tf_work_stop(struct tf_work *work)
 
 static int has_died(const struct tf_work *work)
 {
+	if (atomic_load(&work->dead_gpa))
+		return 1;
 	if (!work->vcpu)
 		return 0;
 	switch (tf_vcpu_state(work->vcpu)) {
@@ -213,6 +223,8 @@ const char *tf_work_why(const struct tf_work *work)
 {
 	if (!has_died(work))
 		return "";
+	if (atomic_load(&work->dead_gpa))
+		return "it lost a page that it cannot do without";
 	if (tf_vcpu_state(work->vcpu) == TF_VCPU_HALTED)
 		return "it halted before it was told to";
 	return tf_vcpu_why(work->vcpu);

@@ -71,6 +71,8 @@ static void write_config(struct tf_work *work, const struct tf_work_opts *opts,
 	c->tape[1] = guest_va(work, TF_GW_TAPES + TF_GW_TAPE_BYTES);
 	c->table = guest_va(work, table);
 	c->mailbox = guest_va(work, TF_GW_MAILBOX);
+	c->mces = guest_va(work, TF_GW_MCES);
+	c->deaf = opts->deaf != 0;
 	c->host = (uintptr_t)work;
 }
 
@@ -88,6 +90,7 @@ int tf_work_load(struct tf_work *work, const struct tf_work_opts *opts)
 		return r;
 	work->config = tf_vm_hva(work->vm, TF_GW_CONFIG, TF_PAGE_SIZE);
 	work->mailbox = tf_vm_hva(work->vm, TF_GW_MAILBOX, TF_PAGE_SIZE);
+	work->mces = tf_vm_hva(work->vm, TF_GW_MCES, TF_PAGE_SIZE);
 	write_config(work, opts, low);
 	c = work->config;
 	work->report.first_gpa = c->seg[0].gpa;

@@ -45,8 +45,9 @@ struct tf_vm_opts {
 	 * from it by tf_vm_destroy(). It must outlive the VM. NULL: none. */
 	struct tf_guest *guest;
 	/* That guest's engine, if tf_ras_install() was called for it: lost
-	 * pages heal, or the guest gets a machine check. NULL: a vCPU that
-	 * touches a lost page fails. */
+	 * pages heal, or the guest gets a machine check. All guests of such an
+	 * engine must be VMs of this VMM. NULL: a vCPU that touches a lost
+	 * page fails. */
 	struct tf_engine *engine;
 };
 
@@ -74,6 +75,25 @@ int tf_vm_add_ram(struct tf_vm *vm, uint64_t gpa, size_t bytes);
  * inside one memslot. Valid until tf_vm_destroy().
  */
 void *tf_vm_hva(const struct tf_vm *vm, uint64_t gpa, size_t bytes);
+
+/* ---- machine checks ---- */
+
+/*
+ * Hand the machine checks that wait in the engine to the VMs they are for, and
+ * interrupt guests that have one to take: call it when tf_ras_opts.vmce_eventfd
+ * is readable, or now and then. A vCPU does the same whenever its guest leaves
+ * it, so that only one that does not leave waits for this call. A guest gets
+ * the next one when it has cleared MCIP. From any thread, any time between
+ * tf_ras_install() and tf_ras_uninstall().
+ */
+void tf_vm_deliver_vmces(struct tf_engine *engine);
+
+/*
+ * The guest gives up the page at `gpa`: because it was told that it is lost, or
+ * as a balloon does. It reads as zeros from then on.
+ * EINVAL: unaligned. ENOENT: not RAM. Else as tf_guest_discard().
+ */
+int tf_vm_give_up(struct tf_vm *vm, uint64_t gpa);
 
 /* ---- vCPU ---- */
 
@@ -137,10 +157,14 @@ const char *tf_vcpu_why(const struct tf_vcpu *vcpu);
 
 /*
  * A workload owns a VM with two memslots and a hole between them. It fills
- * its pages with three kinds of contents (unique; common, equal in every
- * workload; zero), keeps writing to a part of them, and compares page after
- * page with what it wrote itself. Its code is vmm/payload/guest.c: with
- * TF_BACKEND_KVM it runs on the vCPU, with TF_BACKEND_THREAD in a thread.
+ * its pages with contents of enum tf_work_kind, keeps writing to a part of
+ * them, and compares page after page with what it wrote itself. Its code is
+ * vmm/payload/: with TF_BACKEND_KVM it runs on the vCPU, with
+ * TF_BACKEND_THREAD in a thread.
+ *
+ * When it is told that a page is lost (a machine check on the vCPU; in a
+ * thread, when it next calls its host) it gives the page up, writes it anew,
+ * and goes on.
  *
  * Its phases, in this order, each entered by tf_work_command():
  */
@@ -148,8 +172,9 @@ enum tf_work_phase {
 	TF_WORK_BOOT = 0,
 	TF_WORK_FILL = 1,      /* write every page once */
 	TF_WORK_RUN = 2,       /* check all pages in turn, and write to some */
-	TF_WORK_OVERWRITE = 3, /* write to every common and zero page, in whole
-				* or in one word; then check all pages in turn */
+	TF_WORK_OVERWRITE = 3, /* write to every page that is not unique, in
+				* whole or in one word; then check all pages
+				* in turn */
 	TF_WORK_DONE = 4,
 };
 
@@ -166,6 +191,8 @@ struct tf_work_opts {
 	/* Passed on to tf_vm_opts. */
 	struct tf_guest *guest;
 	struct tf_engine *engine;
+	/* Nonzero: the guest keeps machine checks off (CR4.MCE). */
+	int deaf;
 };
 
 #define TF_WORK_MEM_MIN ((size_t)2 << 20)
@@ -190,6 +217,10 @@ struct tf_work_report {
 	uint64_t rounds[TF_WORK_PHASES];
 	/* Of the first failures: where the page's first wrong byte is. */
 	uint64_t bad_gpa[TF_WORK_BAD_MAX];
+	uint64_t wrong_bytes; /* in all failed checks */
+	uint64_t lost_writes; /* failed checks: what was there was older */
+	uint64_t mces;        /* machine checks taken */
+	uint64_t lost_pages;  /* given up after one, and written anew */
 	/* Nonzero: it ended without being told to, see tf_work_why(). */
 	int died;
 };
@@ -218,6 +249,42 @@ int tf_work_stop(struct tf_work *work);
 
 /* Read its counters; `ret->size` must be set. EINVAL. */
 int tf_work_report(struct tf_work *work, struct tf_work_report *ret);
+
+/* A machine check that the guest took. */
+struct tf_work_mce {
+	size_t size;
+	uint64_t gpa; /* of the page */
+	int required; /* it had touched the page */
+};
+
+/*
+ * The oldest machine check that the guest says it took and that was not
+ * returned before; `ret->size` must be set. EAGAIN: none. EINVAL.
+ */
+int tf_work_take_mce(struct tf_work *work, struct tf_work_mce *ret);
+
+enum tf_work_kind {
+	TF_WORK_UNIQUE = 0, /* nowhere else */
+	TF_WORK_COMMON = 1, /* several times, and in every workload */
+	TF_WORK_ZERO = 2,
+	TF_WORK_TWIN = 3, /* in few pages of this workload */
+};
+
+struct tf_work_page {
+	size_t size;
+	uint64_t gpa;
+	enum tf_work_kind kind;
+	/* Equal for two pages of a kind (and, but for common ones, of one
+	 * workload) just if they hold the same bytes. */
+	uint64_t content;
+	int hot; /* written to in TF_WORK_RUN: none of this lasts */
+};
+
+/*
+ * What the guest wrote to its page number `n` last (0 to report.pages - 1), by
+ * its own book; `ret->size` must be set. EINVAL.
+ */
+int tf_work_page(struct tf_work *work, uint64_t n, struct tf_work_page *ret);
 
 /* Why it died, one line; empty while it lives. */
 const char *tf_work_why(const struct tf_work *work);

@@ -33,6 +33,7 @@ struct world {
 	struct tf_guest *guest[GUESTS];
 	struct tf_work *work[GUESTS];
 	unsigned random;
+	bool deaf;
 };
 
 static void nap(long ms)
@@ -58,7 +59,8 @@ static void add_guest(struct world *w, unsigned n, enum tf_backend backend)
 				     .backend = backend,
 				     .id = n + 1,
 				     .bytes = TF_WORK_MEM_MIN,
-				     .engine = w->engine };
+				     .engine = w->engine,
+				     .deaf = w->deaf };
 
 	assert_int_equal(tf_guest_create(w->engine, &guest, &w->guest[n]), 0);
 	work.guest = w->guest[n];
@@ -66,12 +68,13 @@ static void add_guest(struct world *w, unsigned n, enum tf_backend backend)
 	assert_int_equal(tf_work_start(w->work[n]), 0);
 }
 
-static void set_up(struct world *w, enum tf_backend backend)
+static void set_up(struct world *w, enum tf_backend backend, bool deaf)
 {
 	struct tf_engine_opts opts;
 
 	memset(w, 0, sizeof(*w));
 	w->random = 1;
+	w->deaf = deaf;
 	tf_engine_opts_init(&opts);
 	opts.min_copies = 2;
 	opts.copy_sharers = 2;
@@ -203,7 +206,7 @@ static void guests_do_not_notice(enum tf_backend backend)
 	struct world w;
 	uint64_t lost;
 
-	set_up(&w, backend);
+	set_up(&w, backend, false);
 	go(&w, TF_WORK_FILL, 0);
 	assert_int_equal(tf_engine_start(w.engine), 0);
 	go(&w, TF_WORK_RUN, 3);
@@ -247,7 +250,7 @@ static void an_only_copy_stops_a_deaf_guest(void **state)
 	struct world w;
 
 	(void)state;
-	set_up(&w, TF_BACKEND_KVM);
+	set_up(&w, TF_BACKEND_KVM, true);
 	go(&w, TF_WORK_FILL, 0);
 	r = report_of(&w, 0);
 	assert_int_equal(tf_ras_inject(w.engine, w.guest[0], r.first_gpa,
