@@ -43,15 +43,23 @@ end_try:
 	popl	%ebp
 	ret
 
-	/* No error code is pushed for it. */
+	/* On the stack behind the eight registers: EIP, CS, EFLAGS, no error
+	 * code. Not left by IRET, which KVM does not emulate in protected
+	 * mode: with one code segment, POPF and RET do as well. */
 machine_check:
 	pushal
 	cld
 	call	tf_gw_machine_check
 	testl	%eax, %eax
 	jnz	end_try
+	movl	32(%esp), %eax
+	movl	40(%esp), %ecx
+	movl	%ecx, 36(%esp)
+	movl	%eax, 40(%esp)
 	popal
-	iretl
+	leal	4(%esp), %esp
+	popfl
+	ret
 
 	/* The segments that the host has loaded already; exceptions load
 	 * them again. */
