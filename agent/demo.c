@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * twinfold demo: guests fill, write and check their memory while the engine
- * folds their pages. This file: the options, which backend, the exit code.
+ * folds their pages and heals memory errors. This file: the options, the exit
+ * code.
  */
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "agent/backend.h"
 #include "agent/demo.h"
 #include "agent/verbs.h"
 
@@ -78,41 +79,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* 0, or what is wrong with KVM here as a negative errno. */
-static int try_kvm(void)
-{
-	struct tf_vm *vm = NULL;
-	int r = tf_vm_create(NULL, &vm);
-
-	tf_vm_destroy(vm);
-	return r;
-}
-
-static int choose_backend(struct demo_opts *o)
-{
-	const char *wish = getenv("TWINFOLD_DEMO_BACKEND");
-	int r;
-
-	if (wish && strcmp(wish, "kvm") && strcmp(wish, "thread")) {
-		fprintf(stderr,
-			"twinfold demo: TWINFOLD_DEMO_BACKEND is '%s'; "
-			"it must be kvm or thread\n",
-			wish);
-		return TF_EXIT_USAGE;
-	}
-	o->backend = TF_BACKEND_THREAD;
-	if (wish && !strcmp(wish, "thread"))
-		return 0;
-	r = try_kvm();
-	if (!r) {
-		o->backend = TF_BACKEND_KVM;
-		return 0;
-	}
-	fprintf(stderr, "twinfold demo: /dev/kvm cannot be used (%s)%s\n",
-		strerror(-r), wish ? "" : ": threads take the place of guests");
-	return wish ? TF_EXIT_HOST : 0;
-}
-
 /* What has to hold; says what does not. */
 static int verdict(const struct demo *d)
 {
@@ -130,6 +96,8 @@ static int verdict(const struct demo *d)
 			d->opts.seconds);
 		code = TF_EXIT_FAILED;
 	}
+	if (!faults_verdict(&d->faults, "twinfold demo", d->healed))
+		code = TF_EXIT_FAILED;
 	return code;
 }
 
@@ -139,7 +107,7 @@ int tf_verb_demo(int argc, char **argv)
 		.options = options,
 		.parser = parse,
 		.doc = "Run guests that check every page of their memory while "
-		       "their equal pages are folded.",
+		       "their equal pages are folded, and then some are lost.",
 	};
 	static struct demo d;
 	int code;
@@ -150,7 +118,7 @@ int tf_verb_demo(int argc, char **argv)
 	argp_err_exit_status = TF_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &d.opts))
 		return TF_EXIT_USAGE;
-	code = choose_backend(&d.opts);
+	code = backend_choose("demo", "TWINFOLD_DEMO_BACKEND", &d.opts.backend);
 	if (code)
 		return code;
 	code = demo_run(&d);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "agent/faults.h"
 #include "twinfold/twinfold.h"
 #include "twinfold/vmm.h"
 
@@ -30,6 +31,7 @@ struct demo_guest {
 	struct tf_work *work;
 	struct tf_work_report report;
 	struct tf_guest_stats stats; /* at the end of TF_WORK_RUN */
+	uint64_t rounds;             /* that it is to do in this phase */
 	uint64_t progress;           /* watchdog: last progress seen ... */
 	double moved;                /* ... and when it changed */
 };
@@ -45,6 +47,8 @@ struct demo {
 	uint64_t bytes_after;
 	struct tf_stats merged; /* at the end of TF_WORK_RUN */
 	struct tf_stats end;    /* when all was overwritten and checked */
+	struct faults faults;   /* after that */
+	uint64_t healed;        /* of them, as the engine says */
 	double seconds;         /* the whole run */
 	bool built; /* every guest was started: there is something to report */
 	bool stuck; /* a guest stands still: its threads cannot be joined */
@@ -55,6 +59,10 @@ struct demo {
 int demo_run(struct demo *d);
 void demo_cleanup(struct demo *d);
 double demo_now(void);
+
+/* demo_faults.c: lose pages of each sort in every guest. Returns an exit code.
+ */
+int demo_lose(struct demo *d);
 
 /* demo_memory.c: bytes of memory that this process takes. */
 int demo_memory(uint64_t *ret);

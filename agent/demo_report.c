@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "agent/backend.h"
 #include "agent/demo.h"
 
 #define MIB 1048576.0
@@ -40,11 +41,6 @@ uint64_t demo_failures(const struct demo *d)
 static uint64_t total_bytes(const struct demo *d)
 {
 	return ((uint64_t)d->opts.mem_mib << 20) * d->opts.guests;
-}
-
-static const char *backend_name(const struct demo *d)
-{
-	return d->opts.backend == TF_BACKEND_KVM ? "kvm" : "thread";
 }
 
 /* On a terminal one line that changes, elsewhere a line a second. */
@@ -94,14 +90,31 @@ static void print_row(const char *name, double before, double after)
 	       (before - after) / MIB);
 }
 
+static void print_faults(const struct demo *d)
+{
+	const struct faults *f = &d->faults;
+	const uint64_t *kind = f->by_kind;
+
+	printf("\nThen %zu pages were lost to memory errors: %" PRIu64
+	       " that all guests share, %" PRIu64 " that\n%d pages of one "
+	       "guest share, %" PRIu64 " zero pages, %" PRIu64
+	       " unique ones. %" PRIu64
+	       " healed, and no guest\nnoticed; %" PRIu64
+	       " machine checks came for %" PRIu64 " pages that exist nowhere "
+	       "else, %" PRIu64 " at\nother addresses.\n",
+	       f->n, kind[TF_WORK_COMMON], kind[TF_WORK_TWIN], TF_WORK_TWINS,
+	       kind[TF_WORK_ZERO], kind[TF_WORK_UNIQUE], d->healed, f->vmces,
+	       f->expected, f->strays);
+}
+
 void demo_print_table(const struct demo *d)
 {
 	double total = (double)total_bytes(d);
 	double saved = (double)demo_saved_bytes(&d->merged);
 
 	printf("\n%u guests of %u MiB, backend %s\n\n%-24s %8s %8s %8s\n",
-	       d->opts.guests, d->opts.mem_mib, backend_name(d), "", "before",
-	       "after", "saved");
+	       d->opts.guests, d->opts.mem_mib, backend_name(d->opts.backend),
+	       "", "before", "after", "saved");
 	print_row("guest memory (counted)", total, total - saved);
 	print_row("this process (measured)", (double)d->bytes_before,
 		  (double)d->bytes_after);
@@ -113,7 +126,8 @@ void demo_print_table(const struct demo *d)
 	       d->merged.pages_sharing, d->merged.pages_shared,
 	       d->merged.zero_pages);
 	print_guests(d);
-	printf("\nThen every guest wrote to its common and zero pages: %" PRIu64
+	print_faults(d);
+	printf("\nThen every guest wrote to all pages but the unique ones: %" PRIu64
 	       " shared frames broken,\nand all pages were checked again. %" PRIu64
 	       " checks, %" PRIu64 " failed, %.1f s\n",
 	       d->end.breaks - d->merged.breaks, demo_checks(d),
@@ -159,7 +173,8 @@ static json_t *run_json(const struct demo *d)
 	json_t *o = json_object();
 
 	put(o, "guests", d->opts.guests);
-	json_object_set_new(o, "backend", json_string(backend_name(d)));
+	json_object_set_new(o, "backend",
+			    json_string(backend_name(d->opts.backend)));
 	put(o, "pages_total", total_bytes(d) / TF_PAGE_SIZE);
 	put(o, "pages_shared", s->pages_shared);
 	put(o, "pages_sharing", s->pages_sharing);
@@ -167,10 +182,10 @@ static json_t *run_json(const struct demo *d)
 	put(o, "saved_bytes", demo_saved_bytes(s));
 	put(o, "guest_checks", demo_checks(d));
 	put(o, "guest_check_failures", demo_failures(d));
-	put(o, "faults_injected", 0);
-	put(o, "healed", 0);
-	put(o, "vmces", 0);
-	put(o, "expected_vmces", 0);
+	put(o, "faults_injected", d->faults.n);
+	put(o, "healed", d->healed);
+	put(o, "vmces", d->faults.vmces);
+	put(o, "expected_vmces", d->faults.expected);
 	json_object_set_new(o, "seconds", json_real(d->seconds));
 	put(o, "breaks", d->end.breaks);
 	put(o, "memory_before_bytes", d->bytes_before);

@@ -44,9 +44,14 @@ static int create_engine(struct demo *d)
 
 	tf_engine_opts_init(&opts);
 	opts.log = on_log;
+	/* Whatever is shared has a second copy to heal from. */
+	opts.min_copies = 2;
+	opts.copy_sharers = 2;
 	r = tf_engine_create(&opts, &d->engine);
 	if (!r)
 		r = tf_engine_stats(d->engine, &stats);
+	if (!r)
+		r = tf_ras_install(d->engine, NULL);
 	if (r)
 		return fail("the engine cannot be created", r);
 	if (stats.can_merge)
@@ -80,6 +85,7 @@ static int create_guest(struct demo *d, unsigned n)
 	if (r)
 		return fail("the engine refuses a guest", r);
 	work.guest = g->guest;
+	work.engine = d->engine;
 	r = tf_work_create(&work, &g->work);
 	if (!r)
 		r = tf_work_start(g->work);
@@ -90,8 +96,13 @@ static int build(struct demo *d)
 {
 	int code = create_engine(d);
 
-	for (unsigned n = 0; n < d->opts.guests && !code; n++)
+	d->faults.engine = d->engine;
+	d->faults.nguests = d->opts.guests;
+	for (unsigned n = 0; n < d->opts.guests && !code; n++) {
 		code = create_guest(d, n);
+		d->faults.guest[n].guest = d->guest[n].guest;
+		d->faults.guest[n].work = d->guest[n].work;
+	}
 	d->built = !code;
 	return code;
 }
@@ -139,7 +150,7 @@ static bool is_through(const struct demo_guest *g, enum tf_work_phase phase)
 
 	if (r->phase != phase || !r->ready || phase >= TF_WORK_PHASES)
 		return false;
-	return phase < TF_WORK_RUN || r->rounds[phase] >= DEMO_ROUNDS;
+	return phase < TF_WORK_RUN || r->rounds[phase] >= g->rounds;
 }
 
 /* 0: go on waiting, 1: every guest is through, else minus an exit code. */
@@ -148,6 +159,7 @@ static int poll_guests(struct demo *d, enum tf_work_phase phase)
 	double now = demo_now();
 	bool all = true;
 
+	faults_collect(&d->faults);
 	for (unsigned n = 0; n < d->opts.guests; n++) {
 		struct demo_guest *g = &d->guest[n];
 		int code = look_at(d, n, now);
@@ -173,6 +185,8 @@ static int run_phase(struct demo *d, enum tf_work_phase phase, const char *name,
 
 	for (unsigned n = 0; n < d->opts.guests; n++) {
 		d->guest[n].moved = began;
+		d->guest[n].rounds =
+			d->guest[n].report.rounds[phase] + DEMO_ROUNDS;
 		tf_work_command(d->guest[n].work, phase);
 	}
 	while (!r || (r == 1 && demo_now() - began < seconds)) {
@@ -219,10 +233,20 @@ static int finish(struct demo *d)
 		tf_work_report(d->guest[n].work, &d->guest[n].report);
 	}
 	r = tf_engine_stop(d->engine);
+	faults_collect(&d->faults);
 	d->end.size = sizeof(d->end);
 	if (!r)
 		r = tf_engine_stats(d->engine, &d->end);
 	return r ? fail("the engine cannot be stopped", r) : 0;
+}
+
+static int count_healed(struct demo *d)
+{
+	struct tf_stats s = { .size = sizeof(s) };
+	int r = tf_engine_stats(d->engine, &s);
+
+	d->healed = s.heals;
+	return r ? fail("the counters cannot be read", r) : 0;
 }
 
 static int run_phases(struct demo *d)
@@ -235,6 +259,13 @@ static int run_phases(struct demo *d)
 		code = run_phase(d, TF_WORK_RUN, "run", d->opts.seconds);
 	if (!code)
 		code = measure_merged(d);
+	if (!code)
+		code = demo_lose(d);
+	/* Every page is touched and checked. */
+	if (!code)
+		code = run_phase(d, TF_WORK_RUN, "errors", 0);
+	if (!code)
+		code = count_healed(d);
 	if (!code)
 		code = run_phase(d, TF_WORK_OVERWRITE, "overwrite", 0);
 	if (!code)
@@ -262,4 +293,5 @@ void demo_cleanup(struct demo *d)
 	for (unsigned n = 0; n < d->opts.guests; n++)
 		tf_work_destroy(d->guest[n].work);
 	tf_engine_destroy(d->engine);
+	faults_fini(&d->faults);
 }

@@ -15,6 +15,8 @@
 #include "vmm/payload/pattern.h"
 #include "vmm/work.h"
 
+_Static_assert(TF_WORK_TWINS == TWINS, "one number");
+
 #define LOG_FIRST 16
 
 static int log_grow(struct tf_work *work)

@@ -267,8 +267,10 @@ enum tf_work_kind {
 	TF_WORK_UNIQUE = 0, /* nowhere else */
 	TF_WORK_COMMON = 1, /* several times, and in every workload */
 	TF_WORK_ZERO = 2,
-	TF_WORK_TWIN = 3, /* in few pages of this workload */
+	TF_WORK_TWIN = 3, /* in TF_WORK_TWINS pages of this workload */
 };
+
+#define TF_WORK_TWINS 3
 
 struct tf_work_page {
 	size_t size;
