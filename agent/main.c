@@ -20,6 +20,7 @@ struct verb {
 static const struct verb verbs[] = {
 	{ "bench", tf_verb_bench, "measure one case, beside KSM if asked" },
 	{ "demo", tf_verb_demo, "run guests, fold and check their pages" },
+	{ "drill", tf_verb_drill, "lose pages of guests, prove what survives" },
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
