@@ -25,7 +25,7 @@
 #include "agent/faults.h"
 
 #define DRILL_GUESTS 3
-#define DRILL_MEM_MIB 4
+#define DRILL_MEM_MIB 2
 
 struct drill_backend {
 	const char *name;
