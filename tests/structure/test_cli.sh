@@ -60,6 +60,10 @@ usage_error demo --guests 0
 usage_error demo --guests many
 usage_error demo --mem -1
 usage_error demo --seconds 1x
+usage_error drill stray-argument
+usage_error drill --backend no-such-backend
+usage_error drill --faults 0
+usage_error drill --seed many
 usage_error bench
 usage_error bench no-such-case
 usage_error bench sparse stray-argument
@@ -72,8 +76,10 @@ works --version
 grep -q "^twinfold [0-9]" "$work/out" || finding "--version names no version"
 works demo --help
 works bench --help
+works drill --help
 
 json_alone demo --guests 2 --mem 8 --seconds 2
+json_alone drill --faults 5 --seed 1
 json_alone bench sparse
 
 finish "command lines" "$checked"
