@@ -5,7 +5,6 @@
  * cleared last, so that the next one comes after the return.
  */
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "vmm/payload/guest.h"
 #include "vmm/payload/mce.h"
@@ -43,18 +42,19 @@ static void take_note(struct tf_gw_mces *m, struct tf_gw_mce *mce)
 /* True: what was interrupted is to be ended. */
 uint32_t tf_gw_machine_check(void)
 {
+	const struct tf_gw_config *cfg =
+		(const struct tf_gw_config *)TF_GW_CONFIG;
 	struct tf_gw_mces *m = (struct tf_gw_mces *)TF_GW_MCES;
 	struct tf_gw_mce *mce = &m->ring[m->count % TF_GW_MCE_RING];
 	bool busy;
 
 	take_note(m, mce);
 	busy = m->stack && m->busy == mce->gpa;
-	tf_gw_out(NULL, TF_GW_PORT_MCE,
-		  mce->gpa | ((mce->mcg & MCG_EIPV) != 0));
+	tf_gw_out(cfg, TF_GW_PORT_MCE, mce->gpa | ((mce->mcg & MCG_EIPV) != 0));
 	/* Nothing to go back to, or more than can be remembered. */
 	if ((!busy && (mce->mcg & MCG_EIPV)) ||
 	    m->count - m->handled > TF_GW_MCE_RING)
-		tf_gw_out(NULL, TF_GW_PORT_DEAD, mce->gpa);
+		tf_gw_out(cfg, TF_GW_PORT_DEAD, mce->gpa);
 	clear_msr(MSR_STATUS);
 	clear_msr(MSR_MCG_STATUS);
 	return busy;
