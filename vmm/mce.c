@@ -268,12 +268,11 @@ void tf_mce_leave(struct tf_vm *vm)
 	TF_LOCKED(&lock);
 
 	tf_list_remove(&vm->link);
-	while (!tf_list_empty(head)) {
-		struct mce *m = tf_container_of(head->next, struct mce, link);
-
-		tf_list_remove(&m->link);
-		free(m);
+	for (struct tf_list *at = head->next, *next; at != head; at = next) {
+		next = at->next;
+		free(tf_container_of(at, struct mce, link));
 	}
+	tf_list_init(head);
 }
 
 void tf_mce_vcpu_join(struct tf_vcpu *vcpu)
