@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The faults of `twinfold drill`. A page is hit again only when every guest has
- * checked all of its pages since. A content that pages share is hit once: the
- * engine may heal from the second copy and make no other (docs/ras.md), and the
- * book could not say whether there is a source the next time. Errors in
- * different contents overlap as they like.
+ * checked all of its pages since, and a content that pages share likewise: two
+ * errors at once may take both of its copies. Errors in different contents
+ * overlap as they like.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -43,11 +42,6 @@ static bool is_settled(const struct drill *d, size_t i)
 	return true;
 }
 
-static bool is_shared(enum tf_work_kind kind)
-{
-	return kind == TF_WORK_COMMON || kind == TF_WORK_TWIN;
-}
-
 static bool may_hit(void *user, unsigned guest, const struct tf_work_page *page)
 {
 	const struct drill *d = user;
@@ -56,7 +50,7 @@ static bool may_hit(void *user, unsigned guest, const struct tf_work_page *page)
 		return false;
 	for (size_t i = d->faults.n; i--;)
 		if (faults_same(&d->faults.list[i], guest, page))
-			return !is_shared(page->kind) && is_settled(d, i);
+			return is_settled(d, i);
 	return true;
 }
 

@@ -20,6 +20,7 @@
 
 #include "engine/book.h"
 #include "engine/chain.h"
+#include "engine/copy.h"
 #include "engine/forks.h"
 #include "engine/mapping.h"
 #include "engine/nodes.h"
@@ -401,6 +402,18 @@ static void open_all(struct tf_batch *b)
 	}
 }
 
+/* New contents that are to have a second copy from the beginning. */
+static void keep_copies(const struct tf_batch *b)
+{
+	for (unsigned i = 0; i < b->n; i++) {
+		const struct tf_leg *l = &b->leg[i];
+		const struct tf_frame *f = &l->block->frames[l->page];
+
+		if (l->kind == TF_LEG_PAIR && f->state == TF_FRAME_SHARED)
+			tf_copy_keep(b->engine, f->shared.dup);
+	}
+}
+
 unsigned tf_batch_run(struct tf_batch *b)
 {
 	unsigned used = b->n;
@@ -426,6 +439,8 @@ unsigned tf_batch_run(struct tf_batch *b)
 		tf_fork_gate_leave();
 	open_all(b);
 	tf_book_batch(b);
+	if (b->engine->opts.min_copies > 1)
+		keep_copies(b);
 	b->n = 0;
 	b->cost = 0;
 	b->planned = 0;

@@ -9,6 +9,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/chain.h"
+#include "engine/copy.h"
 #include "engine/fence.h"
 #include "engine/mapping.h"
 #include "engine/marker.h"
@@ -174,7 +175,7 @@ static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 	}
 	ras_say_where(q, r);
 	dup = b->frames[page].shared.dup;
-	if (ras_dup_is_healthy(e, dup)) {
+	if (tf_dup_is_healthy(e, dup)) {
 		ras_say(q, TF_RAS_SHARED, TF_RAS_FROM_DUP);
 		if (!remap_alias(e, b, page))
 			q->err = -EIO;
@@ -190,7 +191,7 @@ static bool answer_slot(struct tf_ras *ras, struct ras_request *q,
 	size_t off = (size_t)((const char *)q->addr - s->map);
 	uint32_t dup = tf_slot_dup(s, (uint32_t)(off / TF_PAGE));
 
-	if (!dup || ras_dup_is_healthy(ras->engine, dup)) {
+	if (!dup || tf_dup_is_healthy(ras->engine, dup)) {
 		ras_say(q, TF_RAS_TRANSIENT, TF_RAS_FROM_NOWHERE);
 		return false;
 	}

@@ -13,6 +13,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/chain.h"
+#include "engine/copy.h"
 #include "engine/nodes.h"
 #include "engine/store.h"
 #include "ras/internal.h"
@@ -37,17 +38,6 @@ void ras_let_go(struct tf_engine *e, uint32_t dup)
 	tf_store_put(s);
 }
 
-bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup)
-{
-	const struct tf_dup *d = tf_dup_get(e, dup);
-	uint64_t hash;
-
-	return !d->bad &&
-	       !e->os->hash(e->os, tf_slot_bytes(d->store, d->slot),
-			    d->store->secret, &hash) &&
-	       tf_dup_has_hash(d, hash);
-}
-
 /* Lost as well: its sharers are healed, or told, in their turn. */
 static void found_lost(struct tf_ras *ras, uint32_t id)
 {
@@ -66,42 +56,10 @@ static uint32_t find_donor(struct tf_ras *ras, uint32_t lost)
 	uint32_t id = tf_dup_get(e, lost)->next;
 
 	for (; id != lost; id = tf_dup_get(e, id)->next) {
-		if (ras_dup_is_healthy(e, id))
+		if (tf_dup_is_healthy(e, id))
 			return id;
 		found_lost(ras, id);
 	}
-	return 0;
-}
-
-static int write_slot(const struct tf_store *s, uint32_t slot, const char *from)
-{
-	const struct tf_os *os = s->engine->os;
-	long done = os->write_at(os, s->fd, from, TF_PAGE,
-				 (uint64_t)slot * TF_PAGE);
-
-	if (done == (long)TF_PAGE)
-		return 0;
-	return done < 0 ? (int)done : -EIO;
-}
-
-uint32_t ras_copy_donor(struct tf_engine *e, uint32_t donor)
-{
-	const struct tf_dup *d = tf_dup_get(e, donor);
-	struct tf_store *s = d->store;
-	uint32_t slot, id;
-
-	tf_store_use_node(s, tf_node_beside(s, tf_slot_bytes(s, d->slot)));
-	if (tf_slot_alloc(s, &slot))
-		return 0;
-	if (write_slot(s, slot, tf_slot_bytes(s, d->slot)) ||
-	    tf_dup_create(s, d->hash, slot, &id)) {
-		tf_slot_abandon(s, slot);
-		return 0;
-	}
-	if (ras_dup_is_healthy(e, id))
-		return id;
-	tf_dup_condemn(e, id);
-	tf_dup_retire(e, id);
 	return 0;
 }
 
@@ -115,7 +73,7 @@ static uint32_t take_place(struct tf_engine *e, uint32_t lost, uint32_t fresh)
 	if (!id || !tf_dup_has_room(e, tf_dup_get(e, id)))
 		for (id = d->next; id != lost; id = tf_dup_get(e, id)->next)
 			if (tf_dup_has_room(e, tf_dup_get(e, id)) &&
-			    ras_dup_is_healthy(e, id))
+			    tf_dup_is_healthy(e, id))
 				break;
 	if (id == lost || tf_dup_reserve(e, id))
 		return 0;
@@ -146,7 +104,7 @@ static unsigned move_all(struct tf_ras *ras, uint32_t lost, uint32_t fresh)
 			continue;
 		tf_stop_point(e);
 		/* The copy may have been hit meanwhile. */
-		if (fresh && !ras_dup_is_healthy(e, fresh))
+		if (fresh && !tf_dup_is_healthy(e, fresh))
 			found_lost(ras, fresh);
 	}
 	return d->nsharers;
@@ -233,18 +191,20 @@ static uint32_t copy_any(struct tf_ras *ras, uint32_t lost, uint32_t *fresh)
 
 	do {
 		donor = find_donor(ras, lost);
-		*fresh = donor ? ras_copy_donor(ras->engine, donor) : 0;
-	} while (donor && !*fresh && !ras_dup_is_healthy(ras->engine, donor));
+		*fresh = donor ? tf_dup_copy(ras->engine, donor) : 0;
+	} while (donor && !*fresh && !tf_dup_is_healthy(ras->engine, donor));
 	return donor;
 }
 
 /* What a round begins with: a donor, held, and a fresh copy in heal->fresh,
- * held, if one can be had. That of the round before will do if it is not lost.
+ * held, if one can be had. That of the round before will do if it is not lost,
+ * and has places left: sharers of other lost dups may have taken them.
  * 0: there is no donor. */
 static uint32_t find_source(struct tf_ras *ras, struct ras_heal *heal)
 {
 	struct tf_engine *e = ras->engine;
-	bool keep = heal->fresh && !tf_dup_get(e, heal->fresh)->bad;
+	bool keep = heal->fresh &&
+		    tf_dup_has_room(e, tf_dup_get(e, heal->fresh));
 	uint32_t fresh = heal->fresh, donor;
 
 	donor = keep ? find_donor(ras, heal->dup) :
@@ -285,6 +245,17 @@ static bool heal_round(struct tf_ras *ras, struct ras_heal *heal, bool first)
 	return left;
 }
 
+/* Whichever copy is left is not to be the only one. */
+static void keep_two(struct tf_engine *e, uint32_t lost)
+{
+	uint32_t id = tf_dup_get(e, lost)->next;
+
+	while (id != lost && tf_dup_get(e, id)->bad)
+		id = tf_dup_get(e, id)->next;
+	if (id != lost)
+		tf_copy_keep(e, id);
+}
+
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 {
 	struct tf_engine *e = ras->engine;
@@ -303,6 +274,7 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 		heal->moved = !is_sharer(e, heal);
 	lost = tf_dup_get(e, heal->dup)->nsharers;
 	give_up(ras, heal);
+	keep_two(e, heal->dup);
 	ras_let_go(e, heal->dup);
 	return heal->first ? heal->moved : !lost;
 }

@@ -151,12 +151,7 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal);
 /* Keep a dup and its store from being freed, by whoever. */
 void ras_hold(struct tf_engine *e, uint32_t dup);
 void ras_let_go(struct tf_engine *e, uint32_t dup);
-/* Is there a readable copy in this dup's slot? */
-bool ras_dup_is_healthy(const struct tf_engine *e, uint32_t dup);
 
-/* A new dup with the donor's bytes, or 0. It is checked: the copy may be hit
- * as well. */
-uint32_t ras_copy_donor(struct tf_engine *e, uint32_t donor);
 /* Once for a lost dup, whoever heals its sharers, and however often. `fresh`:
  * 0 if they go to dups that were there. */
 void ras_count_heal(struct tf_engine *e, uint32_t lost, uint32_t fresh);

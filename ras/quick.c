@@ -15,6 +15,7 @@
 
 #include "engine/breaks.h"
 #include "engine/chain.h"
+#include "engine/copy.h"
 #include "engine/guard.h"
 #include "engine/nodes.h"
 #include "engine/store.h"
@@ -82,7 +83,7 @@ static uint32_t donor_at_hand(const struct tf_engine *e, uint32_t lost)
 	uint32_t id = tf_dup_get(e, lost)->next;
 
 	for (int i = 0; i < LOOKS && id != lost; i++) {
-		if (ras_dup_is_healthy(e, id))
+		if (tf_dup_is_healthy(e, id))
 			return id;
 		id = tf_dup_get(e, id)->next;
 	}
@@ -97,7 +98,7 @@ static uint32_t fresh_copy(struct tf_engine *e, uint32_t donor)
 
 	tf_store_use_node(s, tf_node_beside(s, tf_slot_bytes(s, d->slot)));
 	if (tf_dup_at_hand(s))
-		id = ras_copy_donor(e, donor);
+		id = tf_dup_copy(e, donor);
 	if (id)
 		tf_dup_take_list(e, id);
 	return id;

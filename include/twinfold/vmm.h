@@ -270,7 +270,7 @@ enum tf_work_kind {
 	TF_WORK_TWIN = 3, /* in TF_WORK_TWINS pages of this workload */
 };
 
-#define TF_WORK_TWINS 3
+#define TF_WORK_TWINS 2
 
 struct tf_work_page {
 	size_t size;

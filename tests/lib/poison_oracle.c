@@ -63,7 +63,7 @@ static void lose_frame(const struct ring *r, const char *addr)
 {
 	if (r->source || (addr >= r->from && addr < r->to))
 		return;
-	if (r->growing)
+	if (r->growing || r->o->copying)
 		fates_maybe(r->o->fates, addr);
 	else
 		fates_doom(r->o->fates, addr);

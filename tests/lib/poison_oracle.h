@@ -18,6 +18,7 @@ struct oracle {
 	struct fates *fates;
 	/* An unwritten COW frame over a lost slot heals as well. */
 	bool cow_heals;
+	bool copying; /* a run of pages, some of which are safe by now */
 };
 
 /*

@@ -155,6 +155,18 @@ static int seam_equal(const struct tf_os *os, const void *a, const void *b,
 	return err;
 }
 
+/* Another page's slot: it may be one of this run, and be copied already. */
+static void before_copy(const void *from)
+{
+	bool other;
+
+	poison_seam.oracle.copying = true;
+	other = victim_other(NULL, NULL);
+	poison_seam.oracle.copying = false;
+	if (!other)
+		victim_bytes(from);
+}
+
 static int seam_copy(const struct tf_os *os, void *to, const void *from,
 		     size_t len)
 {
@@ -164,9 +176,8 @@ static int seam_copy(const struct tf_os *os, void *to, const void *from,
 	(void)os;
 	if (is_on() && victim_in_staging(from) && due(POINT_COPY_BACK))
 		victim_staged(from, last.moved_to, false);
-	else if (is_on() && !victim_in_staging(from) && due(POINT_COPY) &&
-		 !victim_other(NULL, NULL))
-		victim_bytes(from);
+	else if (is_on() && !victim_in_staging(from) && due(POINT_COPY))
+		before_copy(from);
 	lost = is_on() && trap_has_bytes(from, len);
 	err = tf_os_linux.copy(REAL, to, from, len);
 	expect_unread(lost, !err, "copy");

@@ -23,7 +23,7 @@
 #define HOT_PAGES RUN_PAGES
 
 /* How many pages of a guest are twins of each other: TF_WORK_TWINS. */
-#define TWINS 3
+#define TWINS 2
 
 static inline uint32_t pattern_run(uint32_t i)
 {

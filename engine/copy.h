@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Further copies of a content. Caller holds the engine's lock.
+ */
+#ifndef TF_ENGINE_COPY_H
+#define TF_ENGINE_COPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tf_engine;
+
+/* Are the bytes in this dup's slot readable, and the right ones? */
+bool tf_dup_is_healthy(const struct tf_engine *e, uint32_t dup);
+
+/*
+ * A new dup with the bytes of another one, or 0. It is read again: the copy
+ * may be lost as well. It has no sharers yet: hold or link it.
+ */
+uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor);
+
+/*
+ * See to it that a dup with enough sharers (copy_sharers) is not the only
+ * copy of its content, if min_copies says so: a few of them get a second one.
+ * Best effort.
+ */
+void tf_copy_keep(struct tf_engine *e, uint32_t dup);
+
+#endif
