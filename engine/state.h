@@ -94,17 +94,18 @@ struct tf_engine {
 	int uffd_merged;
 	int pagemap;
 	uint64_t marker; /* of untouched protected pages, or 0 (marker.h) */
+	uint64_t nodes;  /* NUMA nodes, a bit for each */
 	bool can_merge;
 	bool scan_dirty;
-	uint64_t nodes;   /* NUMA nodes, a bit for each */
-	bool split_nodes; /* they do not share */
+	bool split_nodes; /* NUMA nodes do not share */
 	char *staging;    /* TF_STAGE_PAGES pages, nobody else's */
 	const char *zero_page;
-	char *aside; /* atomic: a run of TF_DENSE_PAGES on its way, or NULL */
 
 	pthread_mutex_t pass_lock;
 	struct tf_batch *batch; /* protected by pass_lock */
-	uint32_t pass_no;       /* written under both locks */
+	char *aside; /* a run of TF_DENSE_PAGES on its way, or NULL; atomic,
+		      * written under pass_lock */
+	uint32_t pass_no; /* written under both locks */
 
 	pthread_mutex_t lock;
 	atomic_int urgent;   /* threads that wait for `lock` in a fault */
