@@ -82,6 +82,9 @@ enum tf_vcpu_state tf_vcpu_exit(struct tf_vcpu *vcpu)
 		return fail_at_rip(vcpu, "triple fault, exit",
 				   run->exit_reason);
 	case KVM_EXIT_INTERNAL_ERROR:
+		if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+		    tf_vcpu_fetch_healed(vcpu))
+			return TF_VCPU_RUNNING;
 		return fail_at_rip(vcpu, "KVM internal error",
 				   run->internal.suberror);
 	case KVM_EXIT_FAIL_ENTRY:

@@ -59,6 +59,8 @@ struct tf_vcpu {
 	atomic_int state;
 	struct tf_list link; /* in vm->vcpus ... */
 	pid_t tid;           /* ... with this thread; mce.c, under its lock */
+	uint64_t refetched; /* its thread's: where instructions were lost ... */
+	unsigned refetches; /* ... and how often in a row */
 	/* Written by the vCPU's thread before the state becomes FAILED. */
 	char why[200];
 };
@@ -79,6 +81,10 @@ enum tf_vcpu_state tf_vcpu_exit(struct tf_vcpu *vcpu);
  * tf_vcpu_exit(). */
 enum tf_vcpu_state tf_vcpu_poisoned(struct tf_vcpu *vcpu, uint64_t gpa,
 				    char *hva);
+
+/* An instruction could not be emulated. True: it lay in a page that was lost,
+ * and can be fetched now. */
+bool tf_vcpu_fetch_healed(struct tf_vcpu *vcpu);
 
 /* ---- mce.c: machine checks on their way to the VM ---- */
 

@@ -102,8 +102,9 @@ static bool put(struct tf_vm *vm, struct mce *m)
 	return !old;
 }
 
-/* Want of memory leaves it in the engine, for the next time. */
-static bool collect_one(struct tf_engine *e)
+/* One for thread `tid`, as tf_ras_take_vmce() says. Want of memory leaves it in
+ * the engine, for the next time. */
+static bool collect_one(struct tf_engine *e, pid_t tid)
 {
 	struct mce *m = calloc(1, sizeof(*m));
 	struct tf_vm *vm = NULL;
@@ -111,7 +112,7 @@ static bool collect_one(struct tf_engine *e)
 	if (!m)
 		return false;
 	m->vmce.size = sizeof(m->vmce);
-	if (tf_ras_take_vmce(e, gettid(), &m->vmce)) {
+	if (tf_ras_take_vmce(e, tid, &m->vmce)) {
 		free(m);
 		return false;
 	}
@@ -151,7 +152,7 @@ void tf_mce_collect(struct tf_engine *engine)
 	bool any = false;
 	TF_LOCKED(&lock);
 
-	while (collect_one(engine))
+	while (collect_one(engine, gettid()))
 		any = true;
 	if (any)
 		kick_those_that_wait(engine);
@@ -161,7 +162,7 @@ void tf_vm_deliver_vmces(struct tf_engine *engine)
 {
 	TF_LOCKED(&lock);
 
-	while (collect_one(engine))
+	while (collect_one(engine, gettid()))
 		;
 	kick_those_that_wait(engine);
 }
@@ -245,6 +246,10 @@ int tf_vm_give_up(struct tf_vm *vm, uint64_t gpa)
 	if (r)
 		return r;
 	pthread_mutex_lock(&lock);
+	/* What the engine said of the page before: to other vCPUs as well. It
+	 * says no more, now that the page is a new one. */
+	while (vm->engine && collect_one(vm->engine, 0))
+		;
 	m = find(vm, gpa);
 	vm->given_up++;
 	if (m) {

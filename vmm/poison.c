@@ -116,18 +116,25 @@ static enum tf_vcpu_state page_is_lost(struct tf_vcpu *vcpu, uint64_t gpa,
 	return cannot_tell(vcpu, gpa, -EAGAIN);
 }
 
-enum tf_vcpu_state tf_vcpu_poisoned(struct tf_vcpu *vcpu, uint64_t gpa,
-				    char *hva)
+static int ask_engine(const struct tf_vcpu *vcpu, void *hva,
+		      struct tf_ras_verdict *v)
 {
 	siginfo_t info = { .si_signo = SIGBUS,
 			   .si_code = BUS_MCEERR_AR,
 			   .si_addr = hva };
-	struct tf_ras_verdict v = { .size = sizeof(v) };
-	uint64_t before = tf_mce_moment(vcpu->vm);
-	int r = -ENODEV;
 
-	if (vcpu->vm->engine)
-		r = tf_ras_handle(vcpu->vm->engine, &info, &v);
+	*v = (struct tf_ras_verdict){ .size = sizeof(*v) };
+	return vcpu->vm->engine ? tf_ras_handle(vcpu->vm->engine, &info, v) :
+				  -ENODEV;
+}
+
+enum tf_vcpu_state tf_vcpu_poisoned(struct tf_vcpu *vcpu, uint64_t gpa,
+				    char *hva)
+{
+	uint64_t before = tf_mce_moment(vcpu->vm);
+	struct tf_ras_verdict v;
+	int r = ask_engine(vcpu, hva, &v);
+
 	if (r)
 		return tf_vcpu_fail(vcpu,
 				    "%s gpa 0x%" PRIx64 " inside a memslot "
@@ -139,4 +146,42 @@ enum tf_vcpu_state tf_vcpu_poisoned(struct tf_vcpu *vcpu, uint64_t gpa,
 	if (v.cls == TF_RAS_PRIVATE)
 		return page_is_lost(vcpu, gpa, hva, before);
 	return finish_access(vcpu, hva);
+}
+
+/* Bytes of the longest instruction (Intel SDM vol. 2, section 2.3.11). */
+#define INSTRUCTION_MAX 15u
+
+/* Then it is not the page that is in the way. */
+#define REFETCHES 8u
+
+static bool page_healed(const struct tf_vcpu *vcpu, uint64_t linear)
+{
+	struct kvm_translation t = { .linear_address = linear };
+	struct tf_ras_verdict v;
+	char *hva;
+
+	if (ioctl(vcpu->fd, KVM_TRANSLATE, &t) || !t.valid)
+		return false;
+	hva = tf_vm_hva(vcpu->vm, t.physical_address, 1);
+	return hva && !ask_engine(vcpu, hva, &v) &&
+	       (v.cls == TF_RAS_SHARED || v.cls == TF_RAS_RECOVERABLE);
+}
+
+bool tf_vcpu_fetch_healed(struct tf_vcpu *vcpu)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	uint64_t at;
+	bool healed;
+
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) ||
+	    ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+		return false;
+	at = sregs.cs.base + regs.rip;
+	vcpu->refetches = at == vcpu->refetched ? vcpu->refetches + 1 : 0;
+	vcpu->refetched = at;
+	if (vcpu->refetches >= REFETCHES)
+		return false;
+	healed = page_healed(vcpu, at);
+	return page_healed(vcpu, at + INSTRUCTION_MAX - 1) || healed;
 }
