@@ -24,6 +24,8 @@ __attribute__((format(printf, 2, 3))) static void fail(struct reply *r,
 {
 	va_list ap;
 
+	if (r->desc[0]) /* the first thing that is wrong is told */
+		return;
 	va_start(ap, fmt);
 	vsnprintf(r->desc, sizeof(r->desc), fmt, ap);
 	va_end(ap);
@@ -33,6 +35,8 @@ __attribute__((format(printf, 2, 3))) static void fail(struct reply *r,
 
 static void fail_errno(struct reply *r, const char *what, int err)
 {
+	if (err == -EOPNOTSUPP)
+		r->class = "NotSupported";
 	fail(r, "%s: %s", what, strerror(-err));
 }
 
@@ -91,13 +95,19 @@ static void run_stop(const json_t *args, struct reply *r)
 	r->ret = json_object();
 }
 
+static void fail_gpa(struct reply *r, uint64_t gpa)
+{
+	fail(r, "gpa %#llx: there is no guest RAM that twinfold has",
+	     (unsigned long long)gpa);
+}
+
 static bool engine_gpa(const json_t *args, struct reply *r, uint64_t *ret)
 {
 	json_int_t gpa = json_integer_value(json_object_get(args, "gpa"));
 
 	if (gpa >= 0 && tq_gpa_find((uint64_t)gpa, ret))
 		return true;
-	fail(r, "gpa %#llx: there is no guest RAM", (unsigned long long)gpa);
+	fail_gpa(r, (uint64_t)gpa);
 	return false;
 }
 
@@ -122,6 +132,8 @@ static void run_inject(const json_t *args, struct reply *r)
 			    (enum tf_inject)i);
 	if (err == -ENODEV)
 		fail(r, "TWINFOLD_MODE has no ras: nothing is injected");
+	else if (err == -ENOENT)
+		fail_gpa(r, gpa);
 	else if (err)
 		fail_errno(r, "nothing was injected", err);
 	else

@@ -77,6 +77,12 @@ static int all_begin(void)
 	return err;
 }
 
+static void say_reason(const char *why, void *arg)
+{
+	(void)arg;
+	tq_say(TF_LOG_WARNING, "merging is off: %s", why);
+}
+
 /* tq_inside: the engine may read guest memory in this very thread. */
 static void begin(void)
 {
@@ -115,6 +121,7 @@ static void begin(void)
 		tq_sigbus_begin();
 		tq_sigmask_begin();
 	}
+	tq_scan_reasons(say_reason, NULL);
 	tq_direct_check_all();
 	tq_say(TF_LOG_NOTICE, "version %s, mode %s, pace %u", TF_VERSION,
 	       !life.env.ras   ? "dedup" :

@@ -67,15 +67,19 @@ static unsigned rest_ms(uint64_t ns, unsigned pace)
 	return ms < 600000 ? (unsigned)ms : 600000;
 }
 
-/* QEMU has told its guest itself, or will. */
+/* QEMU has told its guest itself, or will. The first few are named. */
 static void drop_vmces(void)
 {
 	struct tf_vmce vmce = { .size = sizeof(vmce) };
+	unsigned n = 0;
 
-	while (!tf_ras_take_vmce(tq_life()->engine, 0, &vmce))
-		tq_say(TF_LOG_WARNING,
-		       "gpa %#llx is lost: there was no healthy copy",
-		       (unsigned long long)vmce.gpa);
+	for (; !tf_ras_take_vmce(tq_life()->engine, 0, &vmce); n++)
+		if (n < 8)
+			tq_say(TF_LOG_WARNING,
+			       "gpa %#llx is lost: there was no healthy copy",
+			       (unsigned long long)vmce.gpa);
+	if (n > 8)
+		tq_say(TF_LOG_WARNING, "and %u other pages", n - 8);
 }
 
 /* A pass, and how long to rest after it. */
