@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -80,6 +81,26 @@ static void heals(void)
 	ram = preload_merged();
 	lose_shared(ram);
 	CHECK(!handled);
+}
+
+/* Pages in one mapping: those beside a lost one stay write-protected. */
+static void beside_lost(void)
+{
+	char *ram = preload_map();
+
+	for (unsigned i = 0; i < RAM_PAGES; i++)
+		preload_fill_page(ram + (size_t)i * 4096, i % 64 * 2);
+	CHECK(!madvise(ram, RAM_BYTES, MADV_MERGEABLE));
+	CHECK(!madvise(ram, RAM_BYTES, MADV_DONTFORK));
+	preload_wait(ram, "merging");
+	preload_passes();
+	CHECK(preload_stat("pages_recoverable") == RAM_PAGES);
+	CHECK(preload_vma_has(ram + 4096 * 2049ul, " uw"));
+	CHECK(preload_inject(UINT64_C(4096) * 2050));
+	CHECK(preload_vma_has(ram + 4096 * 2049ul, " uw"));
+	CHECK(preload_vma_has(ram + 4096 * 2051ul, " uw"));
+	CHECK(preload_page_holds(ram + 4096 * 2050ul, 2050 % 64 * 2));
+	CHECK(preload_stat("heals") == 1);
 }
 
 static void *reader(void *ram)
@@ -234,6 +255,7 @@ static void without_ras(void)
 
 static const struct preload_case cases[] = {
 	{ .name = "heals", .run = heals },
+	{ .name = "beside_lost", .run = beside_lost },
 	{ .name = "heals_where_blocked", .run = heals_where_blocked },
 	{ .name = "view_of_mask", .run = view_of_mask },
 	{ .name = "lost", .run = lost, .said = "no healthy copy" },
