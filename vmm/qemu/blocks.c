@@ -179,6 +179,10 @@ static void attach(struct tq_block *b)
 	int err;
 	char why[sizeof(b->reason)];
 
+	if (tq_life_idle()) {
+		tq_block_refuse(b, 0, tq_life_idle());
+		return;
+	}
 	tq_say_last(why, sizeof(why));
 	err = tf_guest_add_memslot(tq_life()->guest, slot_of(b), b->gpa,
 				   b->start, b->bytes);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -156,13 +157,28 @@ static uint64_t pages_merged(void)
 	return g.pages_merged;
 }
 
+/* A page that was lost, and that nobody touched yet, heals on the way. */
+#define UNMERGE_TRIES 64
+
+static int unmerge(uint64_t gpa, size_t bytes)
+{
+	int err = -EHWPOISON;
+
+	for (int i = 0; err == -EHWPOISON && i < UNMERGE_TRIES; i++) {
+		err = tf_guest_unmerge(tq_life()->guest, gpa, bytes);
+		if (err == -EHWPOISON)
+			poll(NULL, 0, 5);
+	}
+	return err;
+}
+
 static void unmerge_block(const struct tq_block *b, void *arg)
 {
 	int *err = arg;
 	int e = 0;
 
 	if (b->state == TQ_BLOCK_MERGING)
-		e = tf_guest_unmerge(tq_life()->guest, b->gpa, b->bytes);
+		e = unmerge(b->gpa, b->bytes);
 	if (e && !*err)
 		*err = e;
 }
@@ -176,16 +192,17 @@ static int unmerge_range(const json_t *args, struct reply *r, uint64_t gpa)
 			"more than 0");
 		return -EINVAL;
 	}
-	return tf_guest_unmerge(tq_life()->guest, gpa, (size_t)bytes);
+	return unmerge(gpa, (size_t)bytes);
 }
 
 /* All of it, or a range. A scan that goes on merges it again. */
 static void run_unmerge(const json_t *args, struct reply *r)
 {
-	uint64_t begin = now_ms(), merged = pages_merged(), gpa;
+	uint64_t begin = now_ms(), merged, gpa;
 	bool all = !json_object_size(args);
 	int err = 0;
 
+	merged = pages_merged();
 	if (!all && json_object_size(args) != 2) {
 		fail(r, "unmerge takes gpa and bytes, or neither");
 		return;
@@ -291,6 +308,20 @@ static bool keys_hold(json_t *object, struct reply *r)
 	return !r->class;
 }
 
+/* Only "stats" can do without an engine. */
+static void run_held(const struct command *c, const json_t *args,
+		     struct reply *r)
+{
+	if (c->run == run_stats) {
+		c->run(args, r);
+	} else if (tq_life_hold()) {
+		c->run(args, r);
+		tq_life_let_go();
+	} else {
+		fail(r, "twinfold does nothing here: %s", tq_life_idle());
+	}
+}
+
 static void run(json_t *object, struct reply *r)
 {
 	const struct command *c;
@@ -309,7 +340,7 @@ static void run(json_t *object, struct reply *r)
 	args = json_object_get(object, "arguments");
 	args = args ? json_incref(args) : json_object();
 	if (arguments_hold(c, args, r))
-		c->run(args, r);
+		run_held(c, args, r);
 	json_decref(args);
 }
 

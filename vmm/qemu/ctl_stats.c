@@ -97,7 +97,7 @@ static json_t *reasons_json(const struct tf_stats *s)
 {
 	json_t *reasons = json_array();
 
-	if (!s->can_merge)
+	if (!s->can_merge && !tq_life_idle())
 		put_reason("this process cannot merge: see the log (Linux 6.8, "
 			   "/dev/userfaultfd, /proc/self/pagemap)",
 			   reasons);
@@ -107,9 +107,9 @@ static json_t *reasons_json(const struct tf_stats *s)
 
 static const char *mode_name(const struct tq_env *env)
 {
-	if (!env->ras)
-		return "dedup";
-	return env->dedup ? "both" : "ras";
+	if (env->ras)
+		return env->dedup ? "both" : "ras";
+	return env->dedup ? "dedup" : "off";
 }
 
 json_t *tq_ctl_stats(void)
@@ -119,8 +119,11 @@ json_t *tq_ctl_stats(void)
 	struct tf_guest_stats g = { .size = sizeof(g) };
 	json_t *o = json_object(), *blocks = json_array();
 
-	tf_engine_stats(life->engine, &s);
-	tf_guest_stats(life->guest, &g);
+	if (tq_life_hold()) {
+		tf_engine_stats(life->engine, &s);
+		tf_guest_stats(life->guest, &g);
+		tq_life_let_go();
+	}
 	put_levels(o, &s);
 	put_counters(o, &s);
 	put(o, "pages_merged", g.pages_merged);

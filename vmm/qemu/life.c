@@ -2,7 +2,7 @@
 /*
  * When the engine begins: with the first block of guest RAM that QEMU names,
  * which is after it became a daemon and before it gives up its rights. It
- * ends with the process. Whatever fails here leaves the guest alone.
+ * ends with the process, or when QEMU locks its memory. Whatever fails here leaves the guest alone.
  *
  * A forked child has none of the threads and is left alone, too.
  */
@@ -21,6 +21,9 @@ enum phase {
 	PHASE_OFF
 };
 static _Atomic enum phase phase;
+static _Atomic(const char *) idle;
+/* life.engine, against those of our threads that use it. */
+static pthread_rwlock_t engine_lock = PTHREAD_RWLOCK_INITIALIZER;
 
 const struct tq_life *tq_life(void)
 {
@@ -38,6 +41,42 @@ bool tq_life_wait(void)
 	while (atomic_load(&phase) == PHASE_BEGINNING)
 		poll(NULL, 0, 1);
 	return tq_life() != NULL;
+}
+
+const char *tq_life_idle(void)
+{
+	return atomic_load(&idle);
+}
+
+bool tq_life_hold(void)
+{
+	pthread_rwlock_rdlock(&engine_lock);
+	if (life.engine)
+		return true;
+	pthread_rwlock_unlock(&engine_lock);
+	return false;
+}
+
+void tq_life_let_go(void)
+{
+	pthread_rwlock_unlock(&engine_lock);
+}
+
+/* No block is the engine's, no pass is made and no handler asks it: it may
+ * go. The blocks are refused before, so that QEMU's threads do not need it. */
+void tq_life_retire(const char *why)
+{
+	if (!tq_life() || atomic_exchange(&idle, why))
+		return;
+	tq_change_refuse(NULL, SIZE_MAX, 0, why);
+	tq_scan_forbid(why);
+	tq_sigbus_end();
+	pthread_rwlock_wrlock(&engine_lock);
+	tq_inside = true;
+	tf_engine_destroy(life.engine);
+	tq_inside = false;
+	life.engine = NULL;
+	pthread_rwlock_unlock(&engine_lock);
 }
 
 static int engine_begin(void)

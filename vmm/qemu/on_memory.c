@@ -23,7 +23,6 @@ void *tq_mremap(void *addr, size_t len, size_t want, int flags, ...)
 int tq_mprotect(void *addr, size_t len, int prot) TQ_EXPORT("mprotect");
 int tq_madvise(void *addr, size_t len, int advice) TQ_EXPORT("madvise");
 int tq_mlockall(int flags) TQ_EXPORT("mlockall");
-int tq_munlockall(void) TQ_EXPORT("munlockall");
 
 void *tq_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
@@ -71,23 +70,12 @@ int tq_mprotect(void *addr, size_t len, int prot)
 	return r;
 }
 
-/* Locking concerns all memory. */
+/* What the engine keeps mapped would be populated and locked as well, and
+ * sharing undone at once. */
 int tq_mlockall(int flags)
 {
-	bool begun = tq_change_begin(NULL, SIZE_MAX);
-	int r = tq_real()->mlockall(flags);
-
-	tq_change_end(begun);
-	return r;
-}
-
-int tq_munlockall(void)
-{
-	bool begun = tq_change_begin(NULL, SIZE_MAX);
-	int r = tq_real()->munlockall();
-
-	tq_change_end(begun);
-	return r;
+	tq_life_retire("all memory is locked (mem-lock=on, mlockall)");
+	return tq_real()->mlockall(flags);
 }
 
 /* The engine merges in KSM's place; without merging KSM may. */
@@ -96,7 +84,8 @@ static int advise_mergeable(void *addr, size_t len)
 	const struct tq_life *life = tq_life_begin();
 	int r = 0;
 
-	if (!life || !life->env.dedup || (uintptr_t)addr % TF_PAGE_SIZE)
+	if (!life || tq_life_idle() || !life->env.dedup ||
+	    (uintptr_t)addr % TF_PAGE_SIZE)
 		r = tq_real()->madvise(addr, len, MADV_MERGEABLE);
 	if (!r && life)
 		tq_blocks_name(addr, len);

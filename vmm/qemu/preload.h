@@ -52,7 +52,6 @@ struct tq_real {
 	int (*mprotect)(void *, size_t, int);
 	int (*madvise)(void *, size_t, int);
 	int (*mlockall)(int);
-	int (*munlockall)(void);
 	int (*ioctl)(int, unsigned long, ...);
 	int (*open)(const char *, int, ...);
 	int (*openat)(int, const char *, int, ...);
@@ -94,7 +93,7 @@ void tq_say_last(char *ret, size_t size);
 
 struct tq_life {
 	struct tq_env env;
-	struct tf_engine *engine;
+	struct tf_engine *engine; /* NULL: see tq_life_idle() */
 	struct tf_guest *guest;
 };
 
@@ -103,6 +102,14 @@ struct tq_life {
 const struct tq_life *tq_life(void);
 /* Guest RAM was named: begin, once. NULL: twinfold is off. */
 const struct tq_life *tq_life_begin(void);
+/* Why there is no engine although the library runs, or NULL. */
+const char *tq_life_idle(void);
+/* Our own threads hold on to the engine. False: there is none, and nothing is
+ * held. */
+bool tq_life_hold(void);
+void tq_life_let_go(void);
+/* Memory is about to be locked: the engine ends. */
+void tq_life_retire(const char *why);
 /* Threads wait here until all parts have begun. False: they did not. */
 bool tq_life_wait(void);
 
@@ -200,6 +207,8 @@ void tq_direct_check_all(void);
 
 /* Ours comes first from now on. */
 void tq_sigbus_begin(void);
+/* The engine is not asked any more, when this returns. */
+void tq_sigbus_end(void);
 /* QEMU's sigaction(SIGBUS, ...), and that of the engine. */
 int tq_sigbus_action(const struct sigaction *act, struct sigaction *old);
 int tq_sigbus_engine_action(const struct sigaction *act, struct sigaction *old);

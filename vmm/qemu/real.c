@@ -40,7 +40,6 @@ static void resolve(void)
 	*(void **)&real.mprotect = next("mprotect");
 	*(void **)&real.madvise = next("madvise");
 	*(void **)&real.mlockall = next("mlockall");
-	*(void **)&real.munlockall = next("munlockall");
 	*(void **)&real.ioctl = next("ioctl");
 	*(void **)&real.open = next("open");
 	*(void **)&real.openat = next("openat");

@@ -106,12 +106,16 @@ static void *scan_main(void *arg)
 	if (!tq_life_wait())
 		return NULL;
 	for (;;) {
-		unsigned wait = tq_blocks_attach(60000), rest = 60000;
+		unsigned wait = 60000, rest = 60000;
 		uint64_t n;
 
-		drop_vmces();
-		if (atomic_load(&on) && !atomic_load(&forbidden))
-			rest = pass_and_rest(&nap, life->env.pace);
+		if (tq_life_hold()) {
+			wait = tq_blocks_attach(wait);
+			drop_vmces();
+			if (tq_scan_is_on())
+				rest = pass_and_rest(&nap, life->env.pace);
+			tq_life_let_go();
+		}
 		if (poll(&woken, 1, (int)(rest < wait ? rest : wait)) > 0)
 			(void)!read(woken.fd, &n, sizeof(n));
 	}

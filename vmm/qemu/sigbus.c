@@ -10,6 +10,7 @@
  * places, written in turn.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -20,7 +21,9 @@
 static struct sigaction qemus[2];
 static atomic_uint current;
 static struct sigaction engines;
-static atomic_bool ours, engine_has;
+static atomic_bool ours, engine_has, ended;
+/* Handlers that may be asking the engine. */
+static atomic_uint asking;
 
 static void next_default(int sig, const siginfo_t *info)
 {
@@ -69,17 +72,34 @@ static bool is_healed(const struct tf_ras_verdict *v)
 	       v->cls == TF_RAS_TRANSIENT;
 }
 
-static void on_sigbus(int sig, siginfo_t *info, void *context)
+static bool heal(const siginfo_t *info)
 {
 	struct tf_ras_verdict v = { .size = sizeof(v) };
-	const struct tq_life *life = tq_life();
+	bool healed;
+
+	atomic_fetch_add(&asking, 1);
+	healed = !atomic_load(&ended) &&
+		 !tf_ras_handle(tq_life()->engine, info, &v) && is_healed(&v);
+	atomic_fetch_sub(&asking, 1);
+	return healed;
+}
+
+void tq_sigbus_end(void)
+{
+	atomic_store(&ended, true);
+	while (atomic_load(&asking))
+		sched_yield();
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
 	int saved = errno;
 
-	if (!life || info->si_code <= 0)
+	if (!tq_life() || info->si_code <= 0)
 		next(sig, info, context);
 	else if (tq_inside && atomic_load(&engine_has))
 		engines.sa_sigaction(sig, info, context);
-	else if (tf_ras_handle(life->engine, info, &v) || !is_healed(&v))
+	else if (!heal(info))
 		hand_on(sig, info, context);
 	errno = saved;
 }
