@@ -208,8 +208,11 @@ static void protocol(void)
 			  json_pack("{s:i,s:i}", "gpa", 0, "bytes", 1 << 20),
 			  desc, sizeof(desc));
 	CHECK(json_integer_value(json_object_get(ret, "bytes")) > 0);
+	json_decref(ret);
 	CHECK(preload_stat("pages_merged") > 0);
-	CHECK(preload_ask("unmerge", NULL, desc, sizeof(desc)));
+	ret = preload_ask("unmerge", NULL, desc, sizeof(desc));
+	CHECK(ret);
+	json_decref(ret);
 	CHECK(!preload_stat("pages_merged") && !preload_stat("unmerge_bytes"));
 	CHECK(preload_holds(ram, 0, RAM_PAGES));
 }
