@@ -116,10 +116,10 @@ class Guest:
     """One QEMU. `library`: with the preload library; `env`: TWINFOLD_*."""
 
     def __init__(self, name, *args, library=True, boot=True, mem=256,
-                 env=None, prefix=()):
+                 env=None, prefix=(), accel="tcg"):
         self.dir = os.path.join(work, name)
         os.makedirs(self.dir)
-        command = [*prefix, "qemu-system-x86_64", "-accel", "tcg",
+        command = [*prefix, "qemu-system-x86_64", "-accel", accel,
                    "-m", str(mem), "-nodefaults", "-no-user-config",
                    "-display", "none",
                    "-serial", f"file:{self.dir}/console",

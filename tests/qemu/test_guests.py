@@ -51,7 +51,7 @@ def lose_unique(guest):
 
 
 def main():
-    three = [Guest("one", *SANDBOX), Guest("two"), Guest("three")]
+    three = [Guest("one", *SANDBOX), Guest("two", "-smp", "2"), Guest("three")]
     for guest in three:
         guest.ready()
     for guest in three:
