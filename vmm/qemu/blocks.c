@@ -197,7 +197,7 @@ static void attach(struct tq_block *b)
 	}
 	b->state = TQ_BLOCK_REFUSED;
 	/* Another userfaultfd of QEMU's may come to its end. */
-	b->retry_ns = strstr(why, "userfaultfd") ? now_ns() + 10000ull * MS : 0;
+	b->retry_ns = strstr(why, "userfaultfd") ? now_ns() + 2000ull * MS : 0;
 	snprintf(b->reason, sizeof(b->reason), "%s",
 		 why[0] ? why : strerror(-err));
 }

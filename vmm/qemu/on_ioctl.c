@@ -32,7 +32,7 @@ struct ioas_map {
 #define IOAS_MAP _IO(';', 0x85)
 
 /* A postcopy migration or a background snapshot ends some time. */
-#define WATCHED_MS 10000
+#define WATCHED_MS 2000
 
 static const char confidential[] = "it is a confidential guest's";
 static const char for_devices[] =
