@@ -49,9 +49,12 @@ int tq_scan_pass(struct tf_pass *ret)
 	return tf_engine_pass(tq_life()->engine, ret);
 }
 
+/* An idle guest writes a few pages all the time: they can wait. */
+#define WORTH_A_HURRY 256
+
 static bool found_work(const struct tf_pass *p)
 {
-	return p->merged || p->zero_merged || p->changed || p->pages_hashed;
+	return p->merged + p->zero_merged >= WORTH_A_HURRY;
 }
 
 static unsigned longer(unsigned nap)
