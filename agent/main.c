@@ -19,6 +19,7 @@ struct verb {
 
 static const struct verb verbs[] = {
 	{ "bench", tf_verb_bench, "measure one case, beside KSM if asked" },
+	{ "ctl", tf_verb_ctl, "a command to the control socket of one VMM" },
 	{ "demo", tf_verb_demo, "run guests, fold and check their pages" },
 	{ "drill", tf_verb_drill, "lose pages of guests, prove what survives" },
 };

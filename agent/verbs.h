@@ -15,6 +15,7 @@ enum tf_exit {
 };
 
 int tf_verb_bench(int argc, char **argv);
+int tf_verb_ctl(int argc, char **argv);
 int tf_verb_demo(int argc, char **argv);
 int tf_verb_drill(int argc, char **argv);
 

@@ -9,6 +9,7 @@ set(tf_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/twinfold)
 
 install(TARGETS twinfold twinfold-static EXPORT twinfold-targets)
 install(TARGETS twinfold-cli)
+install(TARGETS twinfold-qemu LIBRARY)
 # vmm.h is the interface of the lightweight VMM, which is not installed.
 install(DIRECTORY include/twinfold DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   FILES_MATCHING PATTERN "*.h" PATTERN "vmm.h" EXCLUDE)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# ctest-timeout: 180
+"""Three Linux guests under stock QEMU, deduplicated live and hurt.
+
+Pages that are shared and have a second copy are lost: the guests go on and
+every checksum holds. One guest then loses pages that are nowhere else: QEMU's
+own handler gets the error.
+"""
+import signal
+
+from guest import Guest, require
+
+require()
+SANDBOX = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+           "resourcecontrol=deny")
+
+
+def lose_shared(guest):
+    """One page of each content that many pages share."""
+    assert guest.stats()["pages_recoverable"] > 0
+    lost = set()
+    for addresses in guest.shared_slots().values():
+        if len(addresses) < 12 or len(lost) == 8:
+            continue
+        content = guest.page(addresses[0])
+        if content in lost:
+            continue  # a second copy: it is to heal the first
+        lost.add(content)
+        guest.ctl("inject", gpa=addresses[0], how="sim")
+    assert len(lost) >= 4, f"{len(lost)} contents with many sharers"
+
+
+def heals(guest):
+    before = guest.stats()
+    guest.ctl("stop")
+    lose_shared(guest)
+    guest.rounds(2)
+    guest.wait("heals", lambda: guest.stats()["heals"] > before["heals"])
+    assert guest.stats()["vmces"] == before["vmces"]
+    guest.ctl("start")
+
+
+def lose_unique(guest):
+    """The kernel's code begins at 16 MiB."""
+    shared = {a for slot in guest.shared_slots().values() for a in slot}
+    for gpa in range(0x1000000, 0x1400000, 4096):
+        if gpa not in shared:
+            guest.ctl("inject", gpa=gpa, how="sim")
+            if guest.process.poll() is not None:
+                break
+
+
+def main():
+    three = [Guest("one", *SANDBOX), Guest("two", "-smp", "2"), Guest("three")]
+    for guest in three:
+        guest.ready()
+    for guest in three:
+        guest.merged(2000)
+        guest.rounds(1)
+    first, second, third = three
+    first.qmp("stop")
+    heals(second)
+    first.qmp("cont")
+    heals(first)
+    # Given back, and merged again.
+    done = second.ctl("unmerge")
+    assert done["bytes"] > 0, done
+    second.rounds(1)
+    second.merged(2000)
+    # A reset guest begins anew, in the same memory.
+    ready = second.count("guest: ready")
+    second.qmp("system_reset")
+    second.wait("ready again", lambda: second.count("guest: ready") > ready)
+    second.merged(2000)
+    second.rounds(1)
+    try:
+        lose_unique(third)
+    except (AssertionError, OSError):
+        pass  # it may end while it is asked
+    assert third.process.wait(30) == -signal.SIGBUS, third.process.returncode
+    assert "it is QEMU's" in third.read("stderr")
+    for guest in (first, second):
+        guest.rounds(1)
+        stats = guest.stats()
+        print({k: stats[k] for k in ("pages_shared", "pages_sharing",
+                                     "zero_pages", "breaks", "heals",
+                                     "full_scans", "profit_bytes")})
+        guest.qmp("quit")
+        assert guest.process.wait(30) == 0
+
+
+main()

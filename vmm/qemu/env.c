@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * TWINFOLD_* of the environment. A value that cannot be is named, never
+ * replaced by a default. Reads only; no lock.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "vmm/qemu/preload.h"
+
+#define PACE_DEFAULT 25
+
+__attribute__((format(printf, 2, 3))) static void bad(struct tq_env *env,
+						      const char *fmt, ...)
+{
+	va_list ap;
+
+	if (env->bad[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(env->bad, sizeof(env->bad), fmt, ap);
+	va_end(ap);
+}
+
+static void read_mode(struct tq_env *env)
+{
+	const char *mode = getenv("TWINFOLD_MODE");
+
+	env->dedup = env->ras = true;
+	if (!mode || !strcmp(mode, "both"))
+		return;
+	env->dedup = !strcmp(mode, "dedup");
+	env->ras = !strcmp(mode, "ras");
+	if (!env->dedup && !env->ras && strcmp(mode, "off"))
+		bad(env,
+		    "TWINFOLD_MODE is '%.64s'; it must be off, dedup, ras or "
+		    "both",
+		    mode);
+}
+
+static void read_pace(struct tq_env *env)
+{
+	const char *pace = getenv("TWINFOLD_PACE");
+	unsigned long n;
+	char *end;
+
+	env->pace = PACE_DEFAULT;
+	if (!pace)
+		return;
+	errno = 0;
+	n = strtoul(pace, &end, 10);
+	if (errno || *pace < '0' || *pace > '9' || *end || n < 1 || n > 100)
+		bad(env,
+		    "TWINFOLD_PACE is '%.64s'; it must be 1 to 100, per cent "
+		    "of one CPU",
+		    pace);
+	env->pace = (unsigned)n;
+}
+
+static const char *read_text(struct tq_env *env, const char *name)
+{
+	const char *text = getenv(name);
+
+	if (text && !*text)
+		bad(env, "%s is empty; give it a value or unset it", name);
+	return text;
+}
+
+static const char *read_path(struct tq_env *env, const char *name, size_t max)
+{
+	const char *path = read_text(env, name);
+
+	if (!path || !*path)
+		return NULL;
+	if (*path != '/')
+		bad(env, "%s is '%.64s'; it must begin with '/'", name, path);
+	if (strlen(path) >= max)
+		bad(env, "%s is longer than %zu characters", name, max - 1);
+	return path;
+}
+
+void tq_env_read(struct tq_env *env)
+{
+	const size_t socket_max = sizeof(((struct sockaddr_un *)0)->sun_path);
+	const char *log = getenv("TWINFOLD_LOG");
+
+	memset(env, 0, sizeof(*env));
+	read_mode(env);
+	read_pace(env);
+	env->domain = read_text(env, "TWINFOLD_DOMAIN");
+	env->ctl = read_path(env, "TWINFOLD_CTL", socket_max);
+	env->agent = read_path(env, "TWINFOLD_AGENT", socket_max);
+	if (!log || strcmp(log, "stderr") != 0)
+		env->log = read_path(env, "TWINFOLD_LOG", 4096);
+}
