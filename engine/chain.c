@@ -356,11 +356,14 @@ static void chain_remove(struct tf_engine *e, uint32_t id)
 	struct tf_store *s = d->store;
 
 	if (d->next != id) {
+		const struct tf_dup *next = tf_dup_get(e, d->next);
+
 		if (!d->bad)
 			e->n.recoverable -= rely_on(e, id);
 		if (tf_chain_find(s, d->hash) == id)
 			chain_set_head(s, id, d->next);
 		ring_remove(e, d);
+		e->lone_copies |= next->next == d->next;
 		return;
 	}
 	*head_link(s, d->hash, id) = d->bucket;

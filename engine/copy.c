@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "engine/breaks.h"
+#include "engine/budget.h"
 #include "engine/chain.h"
 #include "engine/nodes.h"
 #include "engine/state.h"
@@ -85,7 +86,8 @@ void tf_copy_keep(struct tf_engine *e, uint32_t dup)
 	uint32_t copy;
 
 	if (e->opts.min_copies < 2 || d->bad || d->nsharers < 2 ||
-	    d->nsharers < e->opts.copy_sharers || tf_dup_has_twin(e, dup))
+	    d->nsharers < e->opts.copy_sharers || tf_dup_has_twin(e, dup) ||
+	    !tf_budget_allows(e, 2 * BEGIN_WITH, 1))
 		return;
 	copy = tf_dup_copy(e, dup);
 	if (!copy)
@@ -93,4 +95,45 @@ void tf_copy_keep(struct tf_engine *e, uint32_t dup)
 	tf_dup_hold(e, copy);
 	share_with(e, dup, copy);
 	tf_dup_let_go(e, copy);
+}
+
+/* Buckets between two stop points. */
+#define SWEEP_STEP 1024u
+
+/* The table may grow while the lock is dropped; then the rest waits for the
+ * next sweep. */
+static void sweep_store(struct tf_store *s)
+{
+	struct tf_engine *e = s->engine;
+	uint32_t mask = s->stable.mask;
+
+	for (uint32_t i = 0; s->stable.head && i <= mask; i++) {
+		for (uint32_t id = s->stable.head[i], next; id; id = next) {
+			next = tf_dup_get(e, id)->bucket;
+			tf_copy_keep(e, id);
+		}
+		if (i % SWEEP_STEP == SWEEP_STEP - 1)
+			tf_stop_point(e);
+		if (s->stable.mask != mask) {
+			e->lone_copies = true;
+			return;
+		}
+	}
+}
+
+void tf_copy_sweep(struct tf_engine *e)
+{
+	struct tf_list *next;
+
+	if (!e->lone_copies || e->opts.min_copies < 2)
+		return;
+	e->lone_copies = false;
+	for (struct tf_list *at = e->stores.next; at != &e->stores; at = next) {
+		struct tf_store *s = tf_container_of(at, struct tf_store, link);
+
+		s->regions++;
+		sweep_store(s);
+		next = at->next;
+		tf_store_put(s);
+	}
 }

@@ -26,4 +26,8 @@ uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor);
  */
 void tf_copy_keep(struct tf_engine *e, uint32_t dup);
 
+/* The same for every content, if one has lost its second copy since: all its
+ * sharers were written. Drops the lock now and then. */
+void tf_copy_sweep(struct tf_engine *e);
+
 #endif

@@ -11,6 +11,7 @@
 
 #include "engine/base/cleanup.h"
 #include "engine/budget.h"
+#include "engine/copy.h"
 #include "engine/forks.h"
 #include "engine/scatter.h"
 #include "engine/settle.h"
@@ -170,6 +171,7 @@ static void pass_end(struct pass *p, bool complete)
 	struct tf_store *s;
 	TF_LOCKED(&e->lock);
 
+	tf_copy_sweep(e);
 	tf_list_for_each(s, &e->stores, link)
 		tf_store_flush(s);
 	e->n.scanned += p->out.pages_scanned;

@@ -47,11 +47,39 @@ static void a_copy_with_one_sharer_is_lost(void **state)
 	ras_close(&w);
 }
 
+/* All that share the second copy write: another one takes its place. */
+static void the_second_copy_is_made_again(void **state)
+{
+	struct unit_ras w;
+	uint32_t dup, other;
+	unsigned page = 0;
+
+	(void)state;
+	open_sharers(&w, 32);
+	dup = ras_dup(&w, 0);
+	while (ras_dup(&w, page) == dup)
+		page++;
+	other = ras_dup(&w, page);
+	if (ras_sharers(&w, other) > ras_sharers(&w, dup))
+		other = dup;
+	for (unsigned i = 0; i < 32; i++)
+		if (unit_state(&w.u, ras_page(&w, i)) == TF_FRAME_SHARED &&
+		    ras_dup(&w, i) == other)
+			unit_fill(ras_page(&w, i), 100 + i);
+	unit_pass(&w.u);
+	assert_true(unit_stats(&w.u).pages_recoverable > 8);
+	assert_int_equal(unit_stats(&w.u).pages_recoverable,
+			 unit_guest_stats(w.g).pages_merged);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_copy_with_one_sharer_is_lost),
 		cmocka_unit_test(two_sharers_are_enough),
+		cmocka_unit_test(the_second_copy_is_made_again),
 	};
 
 	return unit_run(tests);
