@@ -80,7 +80,10 @@ static void told_again(struct tf_vm *vm, struct mce *m,
 	bool news = m->state == MCE_OVER || !new->action_required ||
 		    new->tid == m->by;
 
-	if (m->state == MCE_WAITS ? !new->action_required : !news)
+	/* The first vCPU that touched it goes on as one that is told. */
+	if (m->state == MCE_WAITS)
+		news = new->action_required && !m->vmce.action_required;
+	if (!news)
 		return;
 	if (m->state != MCE_WAITS) {
 		tf_list_remove(&m->link);
