@@ -383,7 +383,8 @@ void tf_dup_retire(struct tf_engine *e, uint32_t id)
 	else
 		tf_slot_free(d->store, d->slot);
 	e->n.sharer_room -= d->cap;
-	free(d->sharers);
+	if (d->sharers) /* nor is free() called for nothing, in a handler */
+		free(d->sharers);
 	tf_idtable_free(&e->dups, id);
 	e->n.dups--;
 }

@@ -65,10 +65,21 @@ static void finish(struct tf_ras *ras, struct ras_request *q)
 	say(ras, &told);
 }
 
+/* What a handler held that came to no end. */
+static void let_go_late(struct tf_engine *e, const struct ras_request *held)
+{
+	if (!held->dup)
+		return;
+	tf_lock_urgent(e);
+	ras_quick_let_go(e, held);
+	pthread_mutex_unlock(&e->lock);
+}
+
 static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
 	uint64_t begin = q->begin_ns;
+	const struct ras_request held = { .dup = q->dup, .fresh = q->fresh };
 	bool engine = q->engine;
 	struct tf_ras_verdict told;
 
@@ -76,9 +87,12 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 		atomic_fetch_add(&ras->timeouts, 1);
 		q->err = -EIO;
 		ras_request_done(ras, q);
+		let_go_late(e, &held);
 		return;
 	}
 	ras_answer(ras, q, &told);
+	if (held.dup)
+		ras_quick_let_go(e, &held);
 	pthread_mutex_unlock(&e->lock);
 	told.ns = e->os->now_ns(e->os) - begin;
 	/* The engine finds a page more than once: healed, it is no news. */

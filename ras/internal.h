@@ -53,8 +53,8 @@ enum ras_rest {
 struct ras_request {
 	_Atomic uint32_t state; /* enum request_state; a futex */
 	enum ras_rest rest;
-	uint32_t dup;    /* REST_SHARERS: that is lost, and held */
-	uint32_t fresh;  /* REST_SHARERS: where they go, held, or 0 */
+	uint32_t dup;    /* that is lost, and held for the healer, or 0 */
+	uint32_t fresh;  /* where its sharers go, held as well, or 0 */
 	uintptr_t addr;  /* of the page */
 	const void *hit; /* as the signal had it */
 	pid_t tid;

@@ -32,8 +32,11 @@ static int idtable_grow(struct tf_idtable *t)
 
 	if (chunk >= t->nchunks)
 		return -ENOMEM;
+	/* Signal handlers look here at any time. */
 	if (!t->chunks[chunk])
-		t->chunks[chunk] = malloc(TF_IDTABLE_CHUNK * t->record);
+		__atomic_store_n(&t->chunks[chunk],
+				 malloc(TF_IDTABLE_CHUNK * t->record),
+				 __ATOMIC_RELEASE);
 	return t->chunks[chunk] ? 0 : -ENOMEM;
 }
 
