@@ -95,7 +95,7 @@ static _Noreturn void run(const struct qemu_host *host, struct command *c,
 int qemu_start(const struct qemu_host *host, int library, double seconds,
 	       struct qemu_guest *ret)
 {
-	struct command c;
+	struct command c = { 0 };
 
 	*ret = (struct qemu_guest){ .console = memfd_create("console", 0) };
 	if (ret->console < 0)

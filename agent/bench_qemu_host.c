@@ -66,7 +66,7 @@ static bool find(const char *place, char ret[PATH_MAX])
 	place = found.gl_pathv[found.gl_pathc - 1];
 	ok = strlen(place) < PATH_MAX && !access(place, R_OK);
 	if (ok)
-		strcpy(ret, place);
+		memcpy(ret, place, strlen(place) + 1);
 	globfree(&found);
 	return ok;
 }
@@ -93,7 +93,7 @@ static int find_kernel(const struct bench_opts *opts, char ret[PATH_MAX])
 	if (access(opts->kernel, R_OK) || strlen(opts->kernel) >= PATH_MAX)
 		return bench_fail(TF_EXIT_USAGE, "--kernel %s: cannot read it",
 				  opts->kernel);
-	strcpy(ret, opts->kernel);
+	memcpy(ret, opts->kernel, strlen(opts->kernel) + 1);
 	return TF_EXIT_OK;
 }
 

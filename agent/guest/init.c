@@ -19,7 +19,6 @@
 #define BLOCK 65536
 #define FILE_BLOCKS 256 /* 16 MiB */
 #define READ_BYTES 4096
-#define REST_S 5 /* merging of what booting left is over then */
 
 static unsigned char block[BLOCK];
 static uint64_t state = 1;
@@ -118,11 +117,12 @@ static void measure(double seconds)
 		printf("guest: FAILED to make files\n");
 		return;
 	}
-	sleep(REST_S);
-	/* One line: the console's reader may see half of the output. */
+	/* Merging of what booting left is over then. */
+	sleep((unsigned)seconds);
 	double write_mb = write_rate(written, seconds);
 	double reads = read_rate(read, seconds);
 
+	/* One line: the console's reader may see half of the output. */
 	printf("guest: rates %.3f %.3f end\n", write_mb, reads);
 }
 
