@@ -49,7 +49,7 @@ static int measure_ksm(const struct bench_opts *opts,
 		add(&sum, &m, opts->guests);
 		code = code ? code : clear();
 	}
-	if (!code)
+	if (!code && opts->guests > 1)
 		code = qemu_merge(opts, host, QEMU_WITHOUT, opts->guests, &m);
 	put(out, &sum);
 	put(across, &m);
