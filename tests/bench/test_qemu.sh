@@ -18,11 +18,6 @@ work=$(mktemp -d)
 running=
 trap '[[ -z $running ]] || { kill "$running" && wait; }; rm -rf "$work"' EXIT
 
-if [[ -n ${TF_SANITIZE:-} ]]; then
-	echo "a sanitizer cannot be loaded into stock QEMU" >&2
-	exit 77
-fi
-
 fail() {
 	echo "FAIL: $*" >&2
 	tail -n 5 "$work/err" >&2
@@ -62,6 +57,10 @@ check_usage "--guests 0"
 check_usage "--kernel $work/none"
 check_usage "--scatter ksm"
 
+if [[ -n ${TF_SANITIZE:-} ]]; then
+	echo "a sanitizer cannot be loaded into stock QEMU" >&2
+	exit 77
+fi
 kernel=$(find "$SRC_DIR/build-guest/boot" -name 'vmlinuz-*' 2>/dev/null |
 	sort | tail -n 1)
 [[ -n $kernel ]] || {
