@@ -65,7 +65,7 @@ json_t *qemu_ask(struct qemu_guest *guest, const char *command);
 int qemu_note_pages(struct qemu_guest *guest, unsigned mem_mib);
 /* Read all noted pages, as a guest would. */
 int qemu_touch(const struct qemu_guest *guest);
-/* CPU time of all threads that the library started, and those for them. */
+/* CPU time of the library's threads but the one that answers the bench. */
 uint64_t qemu_library_cpu_ns(const struct qemu_guest *guest);
 
 /* bench_qemu_merge.c: `n` guests, merged together by one of the sides. */

@@ -226,6 +226,7 @@ static int merge(struct watch *w, struct qemu_merged *ret)
 	if (w->library == QEMU_WITH)
 		code = command_all(w, "stats");
 	code = code ? code : read_memory(w, &before);
+	code = code ? code : take_sample(w, &w->samples[w->nsamples++]);
 	code = code ? code : switch_side(w, true);
 	code = code ? code : watch_until_settled(w);
 	code = code ? code : switch_side(w, false);
