@@ -48,7 +48,8 @@ check_left() {
 		sleep 0.1
 	done
 	[[ -z $(guests) ]] || fail "$1: QEMU still runs"
-	[[ $(show_settings) == "$before" ]] || fail "$1: settings changed"
+	show_settings | diff <(echo "$before") - >&2 ||
+		fail "$1: settings changed"
 }
 
 before=$(show_settings)
