@@ -46,9 +46,12 @@ struct bench_opts {
 	unsigned passes;        /* steady: passes that are measured */
 	unsigned tib;           /* sparse */
 	unsigned writers;       /* fence */
-	double seconds;         /* fence */
+	double seconds;         /* fence; qemu */
 	double dirty;           /* steady: fraction of the unique pages */
 	unsigned max_map_count; /* 0: raised so that it is no limit */
+	unsigned guests;        /* qemu */
+	unsigned pairs;         /* qemu: paired runs */
+	const char *kernel;     /* qemu; NULL: look for one */
 	unsigned seed;
 };
 
@@ -100,6 +103,8 @@ struct bench_case {
 	unsigned shapes; /* bit mask of enum bench_shape */
 	bool has_ksm;
 	bool raises_map_count;
+	/* Linux guests, not an area: KSM always, zero pages merged. */
+	bool real_guests;
 	/* In the child: measure one side into `out`. */
 	int (*measure)(const struct bench_opts *opts, struct bench_side *side,
 		       json_t *out);
@@ -109,7 +114,7 @@ struct bench_case {
 };
 
 extern const struct bench_case bench_converge, bench_steady, bench_churn,
-	bench_sparse, bench_memory, bench_fence, bench_heal;
+	bench_sparse, bench_memory, bench_fence, bench_heal, bench_qemu;
 
 /* bench_options.c */
 extern const char *const bench_shape_names[];

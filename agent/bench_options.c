@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/bench.h"
+#include "agent/bench_qemu.h"
 
 const char *const bench_shape_names[] = {
 	[BENCH_SCATTERED] = "scattered",
@@ -24,7 +24,7 @@ const char *const bench_shape_names[] = {
 
 static const struct bench_case *const cases[] = {
 	&bench_converge, &bench_steady, &bench_churn, &bench_sparse,
-	&bench_memory,   &bench_fence,  &bench_heal,
+	&bench_memory,   &bench_fence,  &bench_heal,  &bench_qemu,
 };
 
 #define N_CASES (sizeof(cases) / sizeof(cases[0]))
@@ -44,6 +44,9 @@ enum {
 	OPT_TIB,
 	OPT_WRITERS,
 	OPT_SECONDS,
+	OPT_GUESTS,
+	OPT_PAIRS,
+	OPT_KERNEL,
 	OPT_SEED,
 };
 
@@ -69,7 +72,13 @@ static const struct argp_option options[] = {
 	{ "tib", OPT_TIB, "N", 0, "sparse: size in TiB (default 32)", 0 },
 	{ "writers", OPT_WRITERS, "N", 0,
 	  "fence: writer threads (default: CPUs less one)", 0 },
-	{ "seconds", OPT_SECONDS, "S", 0, "fence: duration (default 5)", 0 },
+	{ "seconds", OPT_SECONDS, "S", 0,
+	  "fence: duration; qemu: of each measurement (default 5)", 0 },
+	{ "guests", OPT_GUESTS, "N", 0, "qemu: guests (default 3)", 0 },
+	{ "pairs", OPT_PAIRS, "N", 0,
+	  "qemu: paired runs of a guest's throughput (default 3)", 0 },
+	{ "kernel", OPT_KERNEL, "FILE", 0,
+	  "qemu: the guests' kernel (default: in build-guest/ or /boot)", 0 },
 	{ "seed", OPT_SEED, "N", 0, "seed of contents and choices", 0 },
 	{ "json", OPT_JSON, NULL, 0, "one JSON object on stdout", 0 },
 	{ 0 },
@@ -156,6 +165,12 @@ static void check_together(struct argp_state *state, const struct bench_opts *o)
 
 	if ((o->vs_ksm || o->scatter_ksm) && !c->has_ksm)
 		argp_error(state, "case %s has no KSM side", c->name);
+	if (c->real_guests && o->scatter_ksm)
+		argp_error(state, "case %s: --scatter is not for guests",
+			   c->name);
+	if (c->real_guests && o->mem_mib && o->mem_mib < QEMU_MIN_MIB)
+		argp_error(state, "case %s: --mem must be at least %d", c->name,
+			   QEMU_MIN_MIB);
 	if (c->shapes && !(c->shapes & 1u << o->shape))
 		argp_error(state, "case %s has no shape %s", c->name,
 			   bench_shape_names[o->shape]);
@@ -179,6 +194,8 @@ static const struct {
 	  100000 },
 	{ OPT_TIB, "tib", offsetof(struct bench_opts, tib), 1, 100 },
 	{ OPT_WRITERS, "writers", offsetof(struct bench_opts, writers), 1, 64 },
+	{ OPT_GUESTS, "guests", offsetof(struct bench_opts, guests), 1, 64 },
+	{ OPT_PAIRS, "pairs", offsetof(struct bench_opts, pairs), 1, 100 },
 	{ OPT_SEED, "seed", offsetof(struct bench_opts, seed), 0, UINT_MAX },
 };
 
@@ -241,6 +258,9 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 	case OPT_PATTERN:
 		o->sequential = parse_pattern(arg, state);
 		return 0;
+	case OPT_KERNEL:
+		o->kernel = arg;
+		return 0;
 	case OPT_JSON:
 		o->json = true;
 		return 0;
@@ -288,10 +308,14 @@ void bench_parse(int argc, char **argv, struct bench_opts *opts)
 				     .passes = 30,
 				     .tib = 32,
 				     .seconds = 5,
+				     .guests = 3,
+				     .pairs = 3,
 				     .seed = 1 };
 	argp_err_exit_status = TF_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, opts))
 		exit(TF_EXIT_USAGE);
 	if (!opts->mem_mib)
 		opts->mem_mib = opts->cas->default_mib;
+	if (opts->cas->real_guests)
+		opts->vs_ksm = true;
 }

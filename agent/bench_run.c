@@ -248,7 +248,7 @@ static int set_up_ksm(const struct bench_opts *opts)
 		return bench_fail(TF_EXIT_HOST,
 				  "the CPU time of ksmd cannot "
 				  "be read in /proc; run outside a container");
-	err = ksm_setup(opts->shape == BENCH_ZERO);
+	err = ksm_setup(opts->shape == BENCH_ZERO || opts->cas->real_guests);
 	if (!err)
 		return TF_EXIT_OK;
 	return bench_fail(TF_EXIT_HOST, "KSM: cannot set it up: %s",
