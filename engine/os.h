@@ -147,7 +147,11 @@ struct tf_os {
 		    int timeout_ms);
 	int (*eventfd)(const struct tf_os *os);
 	int (*signal)(const struct tf_os *os, int eventfd);
-	int (*drain)(const struct tf_os *os, int eventfd);
+	int (*drain)(const struct tf_os *os, int fd); /* an eventfd, a timer */
+	/* A descriptor that becomes readable so many nanoseconds after it was
+	 * armed. */
+	int (*timer)(const struct tf_os *os);
+	int (*arm)(const struct tf_os *os, int timer, unsigned ns);
 	int (*close)(const struct tf_os *os, int fd);
 	int (*random)(const struct tf_os *os, void *buf, size_t len);
 	/* A whole file as a string that the caller frees. */

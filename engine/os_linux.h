@@ -36,6 +36,8 @@ long tf_linux_pagemap_read(const struct tf_os *os, int fd, const void *addr,
 void tf_linux_wait_word(const struct tf_os *os, _Atomic uint32_t *word,
 			uint32_t value, unsigned ms);
 void tf_linux_wake_word(const struct tf_os *os, _Atomic uint32_t *word);
+int tf_linux_timer(const struct tf_os *os);
+int tf_linux_arm(const struct tf_os *os, int timer, unsigned ns);
 int tf_linux_thread_id(const struct tf_os *os);
 int tf_linux_write_file(const struct tf_os *os, const char *path,
 			const char *text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The real kernel seam: what the handling of memory errors needs. The futex
- * calls and thread_id are made in signal handlers.
+ * calls, arm and thread_id are made in signal handlers.
  */
 #include "engine/os_linux.h"
 
@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,22 @@ void tf_linux_wake_word(const struct tf_os *os, _Atomic uint32_t *word)
 {
 	(void)os;
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+int tf_linux_timer(const struct tf_os *os)
+{
+	(void)os;
+	return (int)tf_sys_result(syscall(SYS_timerfd_create, CLOCK_MONOTONIC,
+					  TFD_CLOEXEC | TFD_NONBLOCK));
+}
+
+int tf_linux_arm(const struct tf_os *os, int timer, unsigned ns)
+{
+	struct itimerspec when = { .it_value = { .tv_nsec = ns } };
+
+	(void)os;
+	return (int)tf_sys_result(
+		syscall(SYS_timerfd_settime, timer, 0, &when, NULL));
 }
 
 int tf_linux_thread_id(const struct tf_os *os)

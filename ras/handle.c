@@ -23,6 +23,9 @@
 /* Milliseconds, about, that it waits for a slot of the table. */
 #define SLOT_TRIES 10000
 
+/* Long enough to return from the handler and touch the page. */
+#define LATER_NS 30000u
+
 static struct ras_request *request_try(struct tf_ras *ras)
 {
 	for (unsigned i = 0; i < RAS_REQUESTS; i++) {
@@ -55,18 +58,28 @@ static void request_give(struct tf_ras *ras, struct ras_request *q,
 {
 	atomic_store(&q->state, state);
 	atomic_fetch_add(&ras->posted, 1);
-	ras->engine->os->wake_word(ras->engine->os, &ras->posted);
 }
 
 static void request_post(struct tf_ras *ras, struct ras_request *q)
 {
 	request_give(ras, q, REQUEST_POSTED);
+	ras->engine->os->signal(ras->engine->os, ras->wake);
 }
 
 /* Nobody waits for it. */
 static void request_hand_over(struct tf_ras *ras, struct ras_request *q)
 {
 	request_give(ras, q, REQUEST_ABANDONED);
+	ras->engine->os->signal(ras->engine->os, ras->wake);
+}
+
+/* Nor is there any hurry: whoever was hit goes on first. Waking a thread costs
+ * more than the mapping did where the other CPU sleeps, and its mappings would
+ * be in the way. */
+static void request_leave(struct tf_ras *ras, struct ras_request *q)
+{
+	request_give(ras, q, REQUEST_ABANDONED);
+	ras->engine->os->arm(ras->engine->os, ras->later, LATER_NS);
 }
 
 void ras_request_done(struct tf_ras *ras, struct ras_request *q)
@@ -186,7 +199,7 @@ static int answer_quick(struct tf_ras *ras, struct ras_request *q,
 	if (q->rest == RAS_REST_NOTHING)
 		atomic_store(&q->state, REQUEST_FREE);
 	else
-		request_hand_over(ras, q);
+		request_leave(ras, q);
 	return err;
 }
 

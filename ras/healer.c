@@ -7,6 +7,7 @@
  * next handler.
  */
 #include <errno.h>
+#include <poll.h>
 #include <time.h>
 
 #include "engine/base/thread.h"
@@ -132,13 +133,18 @@ static void *healer_main(void *arg)
 
 	ras_healing = true;
 	for (;;) {
-		uint32_t posted = atomic_load(&ras->posted);
+		struct pollfd fds[] = {
+			{ .fd = ras->wake, .events = POLLIN },
+			{ .fd = ras->later, .events = POLLIN },
+		};
 
 		if (serve_all(ras))
 			continue;
 		if (atomic_load(&ras->stop))
 			return NULL;
-		os->wait_word(os, &ras->posted, posted, 1000);
+		os->poll(os, fds, 2, 1000);
+		os->drain(os, ras->wake);
+		os->drain(os, ras->later);
 	}
 }
 
@@ -152,7 +158,6 @@ void ras_healer_stop(struct tf_ras *ras)
 	const struct tf_os *os = ras->engine->os;
 
 	atomic_store(&ras->stop, true);
-	atomic_fetch_add(&ras->posted, 1);
-	os->wake_word(os, &ras->posted);
+	os->signal(os, ras->wake);
 	pthread_join(ras->healer, NULL);
 }

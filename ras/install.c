@@ -252,6 +252,29 @@ static void ras_stats(struct tf_engine *e, struct tf_stats *ret)
 	ras_leave(ras);
 }
 
+static void ras_free(struct tf_ras *ras)
+{
+	const struct tf_os *os = ras->engine->os;
+
+	if (ras->wake >= 0)
+		os->close(os, ras->wake);
+	if (ras->later >= 0)
+		os->close(os, ras->later);
+	pthread_mutex_destroy(&ras->vmce_lock);
+	free(ras);
+}
+
+static int ras_open(struct tf_ras *ras)
+{
+	const struct tf_os *os = ras->engine->os;
+
+	ras->wake = os->eventfd(os);
+	ras->later = os->timer(os);
+	if (ras->wake < 0)
+		return ras->wake;
+	return ras->later < 0 ? ras->later : 0;
+}
+
 static int ras_new(struct tf_engine *e, const struct tf_ras_opts *given,
 		   struct tf_ras **ret)
 {
@@ -269,14 +292,12 @@ static int ras_new(struct tf_engine *e, const struct tf_ras_opts *given,
 	ras->event = opts.event;
 	ras->event_user = opts.event_user;
 	pthread_mutex_init(&ras->vmce_lock, NULL);
-	*ret = ras;
-	return 0;
-}
-
-static void ras_free(struct tf_ras *ras)
-{
-	pthread_mutex_destroy(&ras->vmce_lock);
-	free(ras);
+	err = ras_open(ras);
+	if (err)
+		ras_free(ras);
+	else
+		*ret = ras;
+	return err;
 }
 
 /* Caller holds install_lock. */

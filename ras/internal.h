@@ -74,6 +74,8 @@ struct tf_ras {
 
 	struct ras_request request[RAS_REQUESTS];
 	_Atomic uint32_t posted; /* counts posts; a futex */
+	int wake;                /* eventfd: the healer has work, now */
+	int later;               /* timer: the same, but nobody waits */
 	_Atomic uint32_t users;  /* handlers that are inside */
 	_Atomic uint64_t timeouts, unrecoverable;
 	atomic_bool stop;

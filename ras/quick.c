@@ -153,8 +153,6 @@ static bool heal_shared(struct ras_request *q, struct tf_block *b,
 	hold(e, q, lost, fresh_copy(e, donor));
 	if (!move_here(b, page, q->fresh ? q->fresh : donor))
 		return false; /* the healer lets go: it may free */
-	/* Its fault would wait for the mappings that the healer makes. */
-	e->os->advise(e->os, tf_frame_addr(b, page), TF_PAGE, TF_POPULATE_READ);
 	ras_count_heal(e, lost, q->fresh);
 	ras_say(q, TF_RAS_SHARED,
 		q->fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP);

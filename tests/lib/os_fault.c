@@ -327,6 +327,8 @@ void os_fault_init(struct os_fault *f)
 		.eventfd = fault_eventfd,
 		.signal = fault_signal,
 		.drain = fault_drain,
+		.timer = tf_os_linux.timer,
+		.arm = tf_os_linux.arm,
 		.close = fault_close,
 		.random = fault_random,
 		.read_file = fault_read_file,
