@@ -109,18 +109,26 @@ bool tf_cow_is_lost(const struct tf_block *b, unsigned page)
 	       tf_marker_no_page(e, entry);
 }
 
-/* Frames that stayed shared are lost, or in a run with one that is. */
-static void heal_range(struct tf_block *b, unsigned from, unsigned to)
+/* Frames that stayed shared are lost, or in a run with one that is. False:
+ * nothing can be healed. */
+static bool heal_range(struct tf_block *b, unsigned from, unsigned to)
 {
 	struct tf_engine *e = b->region->engine;
+	bool any = false;
 
 	for (unsigned i = from; i < to; i++) {
+		const char *lost = NULL;
+
 		if (b->frames[i].state == TF_FRAME_SHARED && !is_readable(b, i))
-			e->heal_lost(e, slot_of(b, i));
+			lost = slot_of(b, i);
 		else if (tf_cow_is_lost(b, i) &&
 			 tf_dup_has_twin(e, b->frames[i].shared.dup))
-			e->heal_lost(e, tf_frame_addr(b, i));
+			lost = tf_frame_addr(b, i);
+		if (lost)
+			e->heal_lost(e, lost);
+		any |= lost != NULL;
 	}
+	return any;
 }
 
 static bool any_lost(const struct tf_block *b, unsigned from, unsigned to)
@@ -132,16 +140,27 @@ static bool any_lost(const struct tf_block *b, unsigned from, unsigned to)
 	return false;
 }
 
+/* Private, or why not. */
+static int part(struct tf_block *b, unsigned from, unsigned to)
+{
+	int err = break_range(b, from, to);
+
+	return !err && any_lost(b, from, to) ? -EHWPOISON : err;
+}
+
+/* Copies that pages were healed from may be lost in their turn. */
+#define HEALS 8
+
 int tf_part_range(struct tf_block *b, unsigned from, unsigned to)
 {
 	const struct tf_engine *e = b->region->engine;
-	int err = break_range(b, from, to);
+	int err = part(b, from, to);
+	bool more = e->heal_lost;
 
-	if (!err && any_lost(b, from, to))
-		err = -EHWPOISON;
-	if (err == -EHWPOISON && e->heal_lost) {
-		heal_range(b, from, to);
-		err = break_range(b, from, to);
+	/* The healer may have been there first: then try again all the same. */
+	for (int i = 0; i < HEALS && err == -EHWPOISON && more; i++) {
+		more = heal_range(b, from, to);
+		err = part(b, from, to);
 	}
-	return !err && any_lost(b, from, to) ? -EHWPOISON : err;
+	return err;
 }
