@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Fixture of the unit tests of ras/. */
 #include "lib/unit_ras.h"
-
-#include <errno.h>
+#include "lib/ras_idle.h"
 
 #include <string.h>
 #include <sys/eventfd.h>
@@ -134,35 +133,9 @@ int ras_handle(struct unit_ras *w, const void *addr, int code,
 	return tf_ras_handle(w->u.e, &info, v);
 }
 
-static bool is_idle(const struct tf_ras *ras)
-{
-	for (unsigned i = 0; i < RAS_REQUESTS; i++)
-		if (atomic_load(&ras->request[i].state) != REQUEST_FREE)
-			return false;
-	return true;
-}
-
 void ras_settle(struct unit_ras *w)
 {
-	const struct tf_ras *ras = atomic_load(&w->u.e->ras);
-	struct tf_ras_verdict v;
-	bool idle;
-	int err;
-
-	if (!ras)
-		return;
-	idle = is_idle(ras);
-	for (int i = 0; i < 5000 && !idle; i++) {
-		usleep(1000);
-		idle = is_idle(ras);
-	}
-	assert_true(idle);
-	/* Its last callback is over when it answers somebody else. */
-	do /* it waits for the answer, but not for long */
-		err = ras_handle(w, w, RAS_OPTIONAL, &v);
-	while (err == -EIO);
-	assert_int_equal(err, 0);
-	assert_int_equal(v.cls, TF_RAS_NOT_OURS);
+	assert_true(ras_wait_idle(w->u.e));
 }
 
 unsigned ras_events(struct unit_ras *w, enum tf_ras_class cls)

@@ -93,9 +93,11 @@ static void rehome_loop(struct worker *me)
 {
 	struct scene *s = me->arg;
 	struct tf_engine *e = s->world.engine;
+	uint64_t breaks = 0;
 
 	/* On a busy machine the others may not have had a turn yet. */
-	while (s->rehomed < s->target || !s->unmerges || !s->discards) {
+	while (s->rehomed < s->target || !s->unmerges || !s->discards ||
+	       breaks < s->target / 100) {
 		char *addr = s->world.ram + test_random(&me->rng) %
 						    (WRITERS * PAGES) * TF_PAGE;
 		struct tf_region *r;
@@ -106,6 +108,7 @@ static void rehome_loop(struct worker *me)
 		b = tf_block_find(r, tf_region_block_of(r, addr));
 		if (b)
 			rehome_one(s, b, tf_region_page_of(r, addr));
+		breaks = e->n.breaks;
 		pthread_mutex_unlock(&e->lock);
 		worker_step(me);
 	}
@@ -217,7 +220,7 @@ static void run(const char *what, uint64_t rehomes)
 	       (unsigned long long)s.rehomed, (unsigned long long)s.fresh,
 	       (unsigned long long)s.copied, (unsigned long long)s.unmerges,
 	       (unsigned long long)s.discards);
-	world_report(&s.world, what, writes, rehomes / 20, rehomes / 250);
+	world_report(&s.world, what, writes, rehomes / 20, rehomes / 100);
 	CHECK(s.unmerges && s.discards);
 	world_close(&s.world);
 }
