@@ -11,6 +11,7 @@
 
 #include "agent/backend.h"
 #include "agent/drill.h"
+#include "agent/drillhost/inside.h"
 #include "agent/verbs.h"
 
 #define DEFAULT_FAULTS 500
@@ -20,7 +21,13 @@ enum {
 	OPT_BACKEND = 'b',
 	OPT_FAULTS = 'f',
 	OPT_SEED = 's',
-	OPT_JSON = 'j'
+	OPT_JSON = 'j',
+	OPT_ONLY = 'o',
+	OPT_LIST = 'l',
+	OPT_KERNEL = 'k',
+	OPT_MODULES = 'm',
+	OPT_LOGS = 'L',
+	OPT_INSIDE = 0x100
 };
 
 static const struct argp_option options[] = {
@@ -29,6 +36,13 @@ static const struct argp_option options[] = {
 	{ "faults", OPT_FAULTS, "N", 0, "How many, 1 to 100000 (500)", 0 },
 	{ "seed", OPT_SEED, "S", 0, "Which pages, and when (by the clock)", 0 },
 	{ "json", OPT_JSON, NULL, 0, "One JSON object on standard output", 0 },
+	{ NULL, 0, NULL, 0, "With --backend mce, in a drill host:", 1 },
+	{ "only", OPT_ONLY, "NAME", 0, "This drill; may be repeated", 0 },
+	{ "list", OPT_LIST, NULL, 0, "Show the drills and what they need", 0 },
+	{ "kernel", OPT_KERNEL, "FILE", 0, "The drill host's kernel", 0 },
+	{ "modules", OPT_MODULES, "DIR", 0, "That kernel's modules", 0 },
+	{ "logs", OPT_LOGS, "DIR", 0, "Keep the kernels' logs there", 0 },
+	{ "inside", OPT_INSIDE, NULL, OPTION_HIDDEN, NULL, 0 },
 	{ 0 },
 };
 
@@ -45,6 +59,51 @@ static uint64_t number(struct argp_state *state, const char *name,
 			   "--%s is '%s'; it must be %" PRIu64 " to %" PRIu64,
 			   name, arg, min, max);
 	return n;
+}
+
+static bool is_mce(const struct drill_opts *o)
+{
+	return !o->backend->check;
+}
+
+static bool wants_host(const struct drill_opts *o)
+{
+	const struct matrix_opts *host = &o->host;
+
+	return host->nonly || host->kernel || host->modules || host->logs;
+}
+
+static error_t parse_host(int key, char *arg, struct argp_state *state)
+{
+	struct drill_opts *o = state->input;
+	struct matrix_opts *host = &o->host;
+
+	switch (key) {
+	case OPT_ONLY:
+		if (!drill_case_find(arg) || host->nonly == MATRIX_DRILLS_MAX)
+			argp_error(state,
+				   "--only is '%s'; --list shows the drills",
+				   arg);
+		host->only[host->nonly++] = drill_case_find(arg);
+		return 0;
+	case OPT_LIST:
+		o->list = true;
+		return 0;
+	case OPT_KERNEL:
+		host->kernel = arg;
+		return 0;
+	case OPT_MODULES:
+		host->modules = arg;
+		return 0;
+	case OPT_LOGS:
+		host->logs = arg;
+		return 0;
+	case OPT_INSIDE:
+		o->inside = true;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -70,8 +129,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_JSON:
 		o->json = true;
 		return 0;
+	case ARGP_KEY_SUCCESS:
+		if (wants_host(o) && !is_mce(o))
+			argp_error(state, "--only, --kernel, --modules and "
+					  "--logs go with --backend mce");
+		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_host(key, arg, state);
 	}
 }
 
@@ -129,6 +193,29 @@ static int run(struct drill *d)
 	return code;
 }
 
+static int run_backend(struct drill *d)
+{
+	struct drill_opts *o = &d->opts;
+	int code;
+
+	if (o->inside)
+		return inside_run();
+	if (o->list) {
+		matrix_list();
+		return TF_EXIT_OK;
+	}
+	if (is_mce(o)) {
+		o->host.seed = o->seed;
+		o->host.json = o->json;
+		return matrix_run(&o->host);
+	}
+	code = o->backend->check();
+	if (!code)
+		code = backend_choose("drill", "TWINFOLD_DRILL_GUESTS",
+				      &o->guests);
+	return code ? code : run(d);
+}
+
 int tf_verb_drill(int argc, char **argv)
 {
 	static const struct argp argp = {
@@ -138,7 +225,6 @@ int tf_verb_drill(int argc, char **argv)
 		       "and prove what survived.",
 	};
 	static struct drill d;
-	int code;
 
 	d.opts.backend = drill_backend_find("sim");
 	d.opts.faults = DEFAULT_FAULTS;
@@ -146,9 +232,5 @@ int tf_verb_drill(int argc, char **argv)
 	argp_err_exit_status = TF_EXIT_USAGE;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &d.opts))
 		return TF_EXIT_USAGE;
-	code = d.opts.backend->check();
-	if (!code)
-		code = backend_choose("drill", "TWINFOLD_DRILL_GUESTS",
-				      &d.opts.guests);
-	return code ? code : run(&d);
+	return run_backend(&d);
 }

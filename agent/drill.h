@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "agent/drillhost/matrix.h"
 #include "agent/faults.h"
 
 #define DRILL_GUESTS 3
@@ -31,7 +32,8 @@ struct drill_backend {
 	const char *name;
 	enum tf_inject how;
 	bool zeros; /* can it lose a zero page? */
-	/* TF_EXIT_OK, or TF_EXIT_HOST and the reason is on stderr. */
+	/* TF_EXIT_OK, or TF_EXIT_HOST and the reason is on stderr. NULL: it
+	 * has a drill host of its own, see drillhost/matrix.h. */
 	int (*check)(void);
 };
 
@@ -40,7 +42,9 @@ struct drill_opts {
 	unsigned faults;
 	uint64_t seed;
 	bool json;
-	enum tf_backend guests; /* how they run */
+	enum tf_backend guests;  /* how they run */
+	struct matrix_opts host; /* of the backend mce */
+	bool list, inside;
 };
 
 struct drill_churn {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/drill.h"
+#include "agent/drillhost/klog.h"
 #include "agent/verbs.h"
 
 #ifndef MADV_HWPOISON
@@ -56,18 +57,11 @@ static int check_hwpoison(void)
 				 "write there");
 }
 
-static int check_mce(void)
-{
-	return lacks("mce", "a monitor to raise machine checks with: it is to "
-			    "be a virtual machine whose owner injects them "
-			    "from outside");
-}
-
 static const struct drill_backend backends[] = {
 	{ "sim", TF_INJECT_SIM, true, check_sim },
 	{ "madvise", TF_INJECT_MADVISE, false, check_madvise },
 	{ "hwpoison", TF_INJECT_HWPOISON, false, check_hwpoison },
-	{ "mce", TF_INJECT_HWPOISON, false, check_mce },
+	{ "mce", TF_INJECT_HWPOISON, false, NULL },
 };
 
 const struct drill_backend *drill_backend_find(const char *name)
@@ -94,16 +88,6 @@ void drill_log_open(struct drill *d)
 	d->kmsg = -1;
 }
 
-static bool is_warning(const char *record)
-{
-	static const char *const marks[] = { "WARNING:", "BUG:", "Oops" };
-
-	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-		if (strstr(record, marks[i]))
-			return true;
-	return false;
-}
-
 /* One record a read; EPIPE: some were overwritten, the next can be had. */
 uint64_t drill_log_warnings(const struct drill *d)
 {
@@ -116,7 +100,7 @@ uint64_t drill_log_warnings(const struct drill *d)
 		if (n <= 0)
 			continue;
 		record[n] = 0;
-		found += is_warning(record);
+		found += klog_is_warning(record);
 	}
 	return found;
 }

@@ -92,6 +92,14 @@ int faults_hit(struct faults *f, unsigned guest,
 	if (r)
 		return r;
 	r = tf_ras_inject(f->engine, f->guest[guest].guest, page->gpa, f->how);
+	return r ? r : faults_note(f, guest, page);
+}
+
+int faults_note(struct faults *f, unsigned guest,
+		const struct tf_work_page *page)
+{
+	int r = make_room(f);
+
 	if (r)
 		return r;
 	f->list[f->n++] = (struct fault){ .guest = guest, .page = *page };

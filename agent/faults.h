@@ -73,6 +73,10 @@ uint64_t faults_count(struct faults *f, enum tf_work_kind kind);
 int faults_hit(struct faults *f, unsigned guest,
 	       const struct tf_work_page *page);
 
+/* It is lost by other means. ENOMEM. */
+int faults_note(struct faults *f, unsigned guest,
+		const struct tf_work_page *page);
+
 /* Hand machine checks to the guests, and enter those that guests took. */
 void faults_collect(struct faults *f);
 

@@ -2,7 +2,10 @@
 #
 # twinfold, the command: one file per verb, linked statically.
 
-file(GLOB tf_agent_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/agent/*.c)
+file(GLOB tf_agent_sources CONFIGURE_DEPENDS
+  ${PROJECT_SOURCE_DIR}/agent/*.c
+  ${PROJECT_SOURCE_DIR}/agent/drillhost/*.c
+  ${PROJECT_SOURCE_DIR}/agent/drillhost/cases/*.c)
 
 add_executable(twinfold-cli ${tf_agent_sources})
 set_target_properties(twinfold-cli PROPERTIES OUTPUT_NAME twinfold)

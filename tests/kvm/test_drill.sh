@@ -88,7 +88,6 @@ refusal() {
 skipped=
 drill kvm 200 20
 drill thread 300 21
-refusal mce
 grep -q CONFIG_MEMORY_FAILURE=y "/boot/config-$(uname -r)" 2>/dev/null || {
 	refusal madvise
 	refusal hwpoison

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* See caps.h. */
+#include "agent/drillhost/caps.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <numa.h>
+
+#include "agent/ksm.h"
+#include "agent/places.h"
+#include "twinfold/twinfold.h"
+#include "twinfold/vmm.h"
+
+#define MEMORY "/sys/devices/system/memory/"
+#define FEATURE_POISON (UINT64_C(1) << 14) /* UFFD_FEATURE_POISON, 6.6 */
+
+static bool has_word(const char *path, const char *word)
+{
+	FILE *file = fopen(path, "re");
+	char *line = NULL;
+	size_t room = 0;
+	bool found = false;
+
+	while (file && !found && getline(&line, &room, file) > 0)
+		found = strstr(line, word) != NULL;
+	free(line);
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static bool has_memory_failure(void)
+{
+	return has_word("/proc/meminfo", "HardwareCorrupted:");
+}
+
+static bool has_soft_offline(void)
+{
+	return !access(MEMORY "soft_offline_page", W_OK);
+}
+
+static bool has_hard_offline(void)
+{
+	return !access(MEMORY "hard_offline_page", W_OK);
+}
+
+static bool has_hwpoison_inject(void)
+{
+	return !access("/sys/kernel/debug/hwpoison/corrupt-pfn", W_OK);
+}
+
+static bool has_mce_poll(void)
+{
+	return !access("/sys/devices/system/machinecheck/machinecheck0/"
+		       "check_interval",
+		       W_OK);
+}
+
+static bool has_succor(void)
+{
+	return has_word("/proc/cpuinfo", " succor");
+}
+
+static bool has_nested_kvm(void)
+{
+	struct tf_vm *vm = NULL;
+	int r = tf_vm_create(NULL, &vm);
+
+	tf_vm_destroy(vm);
+	return !r;
+}
+
+static bool has_qemu(void)
+{
+	return places_in_path("qemu-system-x86_64");
+}
+
+static void engine_can(struct tf_stats *ret)
+{
+	struct tf_engine *engine = NULL;
+
+	*ret = (struct tf_stats){ .size = sizeof(*ret) };
+	if (!tf_engine_create(NULL, &engine))
+		tf_engine_stats(engine, ret);
+	tf_engine_destroy(engine);
+}
+
+static bool has_merge(void)
+{
+	struct tf_stats s;
+
+	engine_can(&s);
+	return s.can_merge;
+}
+
+static bool has_scan_dirty(void)
+{
+	struct tf_stats s;
+
+	engine_can(&s);
+	return s.scan_dirty;
+}
+
+static bool has_uffd_poison(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	bool found = fd >= 0 && !ioctl(fd, UFFDIO_API, &api) &&
+		     (api.features & FEATURE_POISON);
+
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+static bool has_ksm(void)
+{
+	return !access(KSM_RUN, W_OK);
+}
+
+static bool has_two_nodes(void)
+{
+	return numa_available() >= 0 && numa_num_configured_nodes() > 1;
+}
+
+static const struct {
+	const char *name, *about;
+	bool (*has)(void);
+} table[N_CAPS] = {
+	[CAP_MEMORY_FAILURE] = { "memory-failure",
+				 "CONFIG_MEMORY_FAILURE: the kernel takes lost "
+				 "pages away",
+				 has_memory_failure },
+	[CAP_SOFT_OFFLINE] = { "soft-offline", "soft_offline_page in /sys",
+			       has_soft_offline },
+	[CAP_HARD_OFFLINE] = { "hard-offline", "hard_offline_page in /sys",
+			       has_hard_offline },
+	[CAP_HWPOISON_INJECT] = { "hwpoison-inject",
+				  "the module hwpoison-inject, and debugfs",
+				  has_hwpoison_inject },
+	[CAP_MCE_POLL] = { "mce-poll",
+			   "machine check banks are polled, at an interval "
+			   "that can be set",
+			   has_mce_poll },
+	[CAP_SUCCOR] = { "succor",
+			 "an AMD CPU that survives uncorrected errors",
+			 has_succor },
+	[CAP_NESTED_KVM] = { "nested-kvm", "/dev/kvm works", has_nested_kvm },
+	[CAP_QEMU] = { "qemu", "qemu-system-x86_64 is there", has_qemu },
+	[CAP_MERGE] = { "merge",
+			"UFFDIO_MOVE: the engine can merge pages (6.8)",
+			has_merge },
+	[CAP_SCAN_DIRTY] = { "scan-dirty", "PAGEMAP_SCAN is in use (6.7)",
+			     has_scan_dirty },
+	[CAP_UFFD_POISON] = { "uffd-poison", "UFFDIO_POISON (6.6)",
+			      has_uffd_poison },
+	[CAP_KSM] = { "ksm", "the kernel's own page merging, for the baseline",
+		      has_ksm },
+	[CAP_TWO_NODES] = { "two-nodes", "two NUMA nodes", has_two_nodes },
+};
+
+uint32_t caps_find(void)
+{
+	uint32_t set = 0;
+
+	for (int i = 0; i < N_CAPS; i++)
+		set |= (uint32_t)table[i].has() << i;
+	return set;
+}
+
+const char *caps_name(enum cap cap)
+{
+	return table[cap].name;
+}
+
+const char *caps_about(enum cap cap)
+{
+	return table[cap].about;
+}
+
+void caps_list(uint32_t set, char *ret, unsigned room)
+{
+	unsigned n = 0;
+
+	snprintf(ret, room, "nothing");
+	for (int i = 0; i < N_CAPS && n < room; i++)
+		if (set >> i & 1)
+			n += (unsigned)snprintf(ret + n, room - n, "%s%s",
+						n ? ", " : "", table[i].name);
+}
+
+/* Of the first CPU. */
+static void cpu_model(char *ret, size_t room)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char line[512];
+
+	*ret = '\0';
+	while (file && !*ret && fgets(line, sizeof(line), file)) {
+		const char *value = strchr(line, ':');
+
+		if (strncmp(line, "model name", 10) || !value)
+			continue;
+		snprintf(ret, room, "%s", value + 2);
+		ret[strcspn(ret, "\n")] = '\0';
+	}
+	if (file)
+		fclose(file);
+}
+
+json_t *caps_to_json(uint32_t set)
+{
+	json_t *has = json_object();
+	struct utsname u;
+	char model[128];
+
+	uname(&u);
+	cpu_model(model, sizeof(model));
+	for (int i = 0; i < N_CAPS; i++)
+		json_object_set_new(has, table[i].name,
+				    json_boolean(set >> i & 1));
+	return json_pack("{s:s,s:s,s:I,s:I,s:o}", "kernel", u.release, "cpu",
+			 model, "cpus",
+			 (json_int_t)sysconf(_SC_NPROCESSORS_ONLN), "set",
+			 (json_int_t)set, "has", has);
+}

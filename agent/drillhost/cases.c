@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The registry, see case.h. */
+#include <string.h>
+
+#include "agent/drillhost/case.h"
+
+extern const struct drill_case drill_vmm_deferred_shared;
+extern const struct drill_case drill_vmm_deferred_zero;
+extern const struct drill_case drill_vmm_deferred_unique;
+extern const struct drill_case drill_vmm_consumed_shared;
+extern const struct drill_case drill_vmm_consumed_unique;
+extern const struct drill_case drill_lib_srao_shared;
+extern const struct drill_case drill_lib_srar_shared;
+
+const struct drill_case *const drill_cases[] = {
+	&drill_vmm_deferred_shared, &drill_vmm_deferred_zero,
+	&drill_vmm_deferred_unique, &drill_vmm_consumed_shared,
+	&drill_vmm_consumed_unique, &drill_lib_srao_shared,
+	&drill_lib_srar_shared,     NULL,
+};
+
+const struct drill_case *drill_case_find(const char *name)
+{
+	for (size_t i = 0; drill_cases[i]; i++)
+		if (!strcmp(drill_cases[i]->name, name))
+			return drill_cases[i];
+	return NULL;
+}

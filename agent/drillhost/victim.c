@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* See victim.h. */
+#include "agent/drillhost/victim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE_BYTES 4096u
+#define PRESENT (UINT64_C(1) << 63)
+#define PFN ((UINT64_C(1) << 55) - 1)
+#define ANSWER_S 60.0
+#define WAIT_TRIES 1500
+#define WAIT_NS 10000000
+
+int victim_pa(const void *hva, uint64_t *ret)
+{
+	off_t at = (off_t)((uintptr_t)hva / PAGE_BYTES * sizeof(uint64_t));
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, &entry, sizeof(entry), at);
+	close(fd);
+	if (n != sizeof(entry))
+		return -EIO;
+	if (!(entry & PRESENT) || !(entry & PFN))
+		return -ENOENT;
+	*ret = (entry & PFN) * PAGE_BYTES;
+	return 0;
+}
+
+static int ask(struct cell *cell, json_t *request)
+{
+	json_t *answer = NULL;
+	int r = channel_send(cell->outer, request);
+
+	if (!r)
+		r = channel_receive(cell->outer, ANSWER_S, &answer);
+	if (r)
+		return r;
+	r = -(int)json_integer_value(json_object_get(answer, "error"));
+	json_decref(answer);
+	return r;
+}
+
+int victim_lose_at(struct cell *cell, uint64_t pa, enum lose_how how,
+		   const void *from, const void *to)
+{
+	cell->row->faults += how != LOSE_CORRECTED;
+	return ask(cell, json_pack("{s:s,s:I,s:i,s:I,s:I}", "lose",
+				   lose_name(how), "pa", (json_int_t)pa, "cpu",
+				   0, "from", (json_int_t)(uintptr_t)from, "to",
+				   (json_int_t)(uintptr_t)to));
+}
+
+int victim_lose(struct cell *cell, uint64_t pa, enum lose_how how)
+{
+	return victim_lose_at(cell, pa, how, NULL, NULL);
+}
+
+int victim_count(uint64_t *ret)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[256];
+	uint64_t kib;
+	int r = -ENOENT;
+
+	while (file && r && fgets(line, sizeof(line), file))
+		if (sscanf(line, "HardwareCorrupted: %" SCNu64, &kib) == 1)
+			r = 0;
+	if (file)
+		fclose(file);
+	if (!r)
+		*ret = kib * 1024 / PAGE_BYTES;
+	return r;
+}
+
+int victim_wait(uint64_t n)
+{
+	static const struct timespec pause = { .tv_nsec = WAIT_NS };
+	uint64_t now = 0;
+
+	for (int i = 0; i < WAIT_TRIES; i++) {
+		int r = victim_count(&now);
+
+		if (r || now >= n)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+	return -ETIMEDOUT;
+}
+
+int victim_early(bool early)
+{
+	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET,
+		     early ? PR_MCE_KILL_EARLY : PR_MCE_KILL_LATE, 0, 0) ?
+		       -errno :
+		       0;
+}
