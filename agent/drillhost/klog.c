@@ -19,6 +19,8 @@ static const char *const marks[] = {
 /* What a virtual CPU lacks, said at boot. */
 static const char *const harmless[] = {
 	"Speculative Return Stack Overflow: ",
+	"RETBleed: ",
+	"Spectre V2 : ",
 };
 
 static bool has_one(const char *line, const char *const *words, size_t n)
@@ -37,6 +39,13 @@ bool klog_is_warning(const char *line)
 	return HAS_ONE(line, marks) && !HAS_ONE(line, harmless);
 }
 
+static const char *without_time(const char *line)
+{
+	const char *end = *line == '[' ? strchr(line, ']') : NULL;
+
+	return end && end[1] ? end + 2 : line;
+}
+
 uint64_t klog_warnings(const char *text, char *ret, unsigned room)
 {
 	char line[LINE_MAX_BYTES];
@@ -48,7 +57,7 @@ uint64_t klog_warnings(const char *text, char *ret, unsigned room)
 
 		snprintf(line, sizeof(line), "%.*s", (int)n, text);
 		if (klog_is_warning(line) && !found++)
-			snprintf(ret, room, "%s", line);
+			snprintf(ret, room, "%s", without_time(line));
 		text += n;
 		text += strspn(text, "\r\n");
 	}

@@ -13,7 +13,8 @@
  */
 bool klog_is_warning(const char *line);
 
-/* How many such lines a text has; the first one, cut to `room`, into ret. */
+/* How many such lines a text has; the first one, without its time and cut to
+ * `room`, into ret. */
 uint64_t klog_warnings(const char *text, char *ret, unsigned room);
 
 #endif

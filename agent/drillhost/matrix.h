@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * `twinfold drill --backend mce`: a choice of drills, each in both
- * configurations, in as few boots as their hosts allow, and what is printed of
- * them. One thread.
+ * configurations, and what is printed of them. With twinfold, drills share a
+ * boot where their hosts are alike. A baseline has a boot of its own: what it
+ * leaves behind is not always a kernel that works. One thread.
  */
 #ifndef TWINFOLD_AGENT_DRILLHOST_MATRIX_H
 #define TWINFOLD_AGENT_DRILLHOST_MATRIX_H
@@ -10,7 +11,6 @@
 #include "agent/drillhost/case.h"
 
 #define MATRIX_DRILLS_MAX 64
-#define MATRIX_BOOTS_MAX (2 * MATRIX_DRILLS_MAX)
 
 struct matrix_opts {
 	const struct drill_case *only[MATRIX_DRILLS_MAX]; /* none: all */
@@ -25,11 +25,13 @@ struct matrix {
 	const struct matrix_opts *opts;
 	struct host_image image;
 	struct host host;
+	/* Those that were chosen, and then their rows, by configuration. */
+	const struct drill_case *drills[MATRIX_DRILLS_MAX];
+	bool done[MATRIX_DRILLS_MAX];
+	unsigned n;
 	struct row rows[2 * MATRIX_DRILLS_MAX];
 	unsigned nrows;
 	unsigned boots;
-	uint64_t kernel_warnings;
-	char first_warning[160];
 	json_t *hosts; /* by name of the boot: what each said of itself */
 };
 

@@ -69,11 +69,12 @@ void matrix_print_table(const struct matrix *m)
 	       " machine checks of guests, expected %" PRIu64 "\n"
 	       "%" PRIu64 " checks of guests, %" PRIu64
 	       " failed; guests that died in the baseline: %" PRIu64 "\n"
-	       "%u boots, %" PRIu64
-	       " warnings in the kernel's log, seed %" PRIu64 "\n",
+	       "warnings in kernels' logs: %" PRIu64
+	       ", in the baseline %" PRIu64 "; %u boots, seed %" PRIu64 "\n",
 	       s.faults, s.healed, s.p50_us, s.p99_us, s.vmces,
 	       s.expected_vmces, s.guest_checks, s.guest_check_failures,
-	       s.baseline_deaths, m->boots, m->kernel_warnings, m->opts->seed);
+	       s.baseline_deaths, s.kernel_warnings, s.baseline_kernel_warnings,
+	       m->boots, m->opts->seed);
 }
 
 /* Want of memory shows when the object is written. */
@@ -109,6 +110,8 @@ static void put_sums(json_t *o, const struct row_sums *s)
 	put(o, "guest_checks", s->guest_checks);
 	put(o, "guest_check_failures", s->guest_check_failures);
 	put(o, "baseline_deaths", s->baseline_deaths);
+	put(o, "kernel_warnings", s->kernel_warnings);
+	put(o, "baseline_kernel_warnings", s->baseline_kernel_warnings);
 	put(o, "failed", s->failed);
 	put(o, "not_run", s->not_run);
 	json_object_set_new(o, "by_source",
@@ -133,7 +136,6 @@ int matrix_print_json(const struct matrix *m)
 	json_object_set_new(o, "backend", json_string("mce"));
 	put(o, "seed", m->opts->seed);
 	put_sums(o, &s);
-	put(o, "kernel_warnings", m->kernel_warnings);
 	put(o, "boots", m->boots);
 	json_object_set(o, "hosts", m->hosts);
 	json_object_set_new(o, "rows", rows_json(m));

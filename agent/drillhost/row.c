@@ -21,6 +21,7 @@ static const struct field {
 	{ "lost_writes", offsetof(struct row, lost_writes) },
 	{ "guest_checks", offsetof(struct row, guest_checks) },
 	{ "guest_check_failures", offsetof(struct row, guest_check_failures) },
+	{ "kernel_warnings", offsetof(struct row, kernel_warnings) },
 };
 
 static const struct field sources[] = {
@@ -169,6 +170,7 @@ static int percentiles(const struct row *rows, size_t n, struct row_sums *ret)
 static void add(const struct row *row, struct row_sums *s)
 {
 	s->faults += row->faults;
+	s->kernel_warnings += row->kernel_warnings;
 	s->healed += row->healed;
 	s->vmces += row->vmces;
 	s->expected_vmces += row->expected_vmces;
@@ -191,11 +193,12 @@ int row_sum(const struct row *rows, size_t n, struct row_sums *ret)
 		return r;
 	for (size_t i = 0; i < n; i++) {
 		s.not_run += !rows[i].ran;
+		s.failed += rows[i].ran && !rows[i].passed;
 		if (rows[i].configuration == ROW_BASELINE) {
 			s.baseline_deaths += rows[i].deaths;
+			s.baseline_kernel_warnings += rows[i].kernel_warnings;
 			continue;
 		}
-		s.failed += rows[i].ran && !rows[i].passed;
 		add(&rows[i], &s);
 	}
 	*ret = s;

@@ -24,7 +24,7 @@ struct row {
 	char drill[48];
 	enum row_configuration configuration;
 	bool ran;          /* false: `why` says what is missing */
-	bool passed;       /* of twinfold; a baseline row cannot fail */
+	bool passed;       /* a baseline that could be seen has always */
 	char outcome[160]; /* of the guests, for people */
 	char why[240];     /* what is not as it has to be; "": nothing */
 	unsigned guests;
@@ -34,6 +34,7 @@ struct row {
 	struct {
 		uint64_t fresh_copy, existing_dup, zero;
 	} by_source;
+	uint64_t kernel_warnings; /* lines in the log of its host meanwhile */
 	double seconds;
 	unsigned nheals;
 	double heal_us[ROW_HEALS_MAX]; /* the first ones */
@@ -56,12 +57,14 @@ int row_from_json(const json_t *object, struct row *ret);
 struct row_sums {
 	uint64_t faults, healed, vmces, expected_vmces, unrecoverable;
 	uint64_t wrong_bytes, lost_writes, guest_checks, guest_check_failures;
-	uint64_t baseline_deaths, failed, not_run;
+	uint64_t kernel_warnings;
+	uint64_t baseline_deaths, baseline_kernel_warnings, failed, not_run;
 	uint64_t fresh_copy, existing_dup, zero;
 	double p50_us, p99_us;
 };
 
-/* All but baseline_deaths, failed and not_run is of rows with twinfold. ENOMEM. */
+/* All but failed, not_run and what is called so is of rows with twinfold.
+ * ENOMEM. */
 int row_sum(const struct row *rows, size_t n, struct row_sums *ret);
 
 #endif

@@ -16,6 +16,7 @@
 
 #define KSM "/sys/kernel/mm/ksm/"
 #define MERGE_S 60
+#define SCANS_MORE 3
 
 static double now(void)
 {
@@ -51,11 +52,19 @@ static bool is_folded(struct world *w)
 		s.zero_pages >= faults_count(&w->faults, TF_WORK_ZERO));
 }
 
+/* So much is merged, and two scans since then have changed nothing. */
 static bool is_ksm_done(struct world *w)
 {
+	static uint64_t before, scans;
 	struct ksm_counts c;
 
-	return !ksm_counts(&c) && c.shared + c.sharing >= with_twin(w);
+	if (ksm_counts(&c) || c.shared + c.sharing < with_twin(w))
+		return false;
+	if (c.shared + c.sharing != before) {
+		before = c.shared + c.sharing;
+		scans = c.full_scans;
+	}
+	return c.full_scans >= scans + SCANS_MORE;
 }
 
 static int wait_for(struct world *w, bool (*done)(struct world *))
