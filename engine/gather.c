@@ -3,7 +3,8 @@
  * Gathering pages that broke. One run of pages at a time:
  *
  *   cut     a fresh anonymous mapping, unfaulted, with the region's attributes,
- *           registered for missing faults in a context that follows mremap()
+ *           next to no other, registered for missing faults in a context that
+ *           follows mremap()
  *   close   the run's pages move to staging, as for any fence
  *   lay     the fresh mapping is moved over the run: unfaulted, it takes the
  *           place's own page offset and so joins its neighbours
@@ -116,23 +117,39 @@ void tf_gather_fini(struct tf_engine *e)
 		e->os->close(e->os, g->quit);
 }
 
-/* `cut`: NULL, or the fresh mapping. */
+/* Of the reserve that a fresh mapping is cut from, at either end. */
+#define GUARD TF_PAGE
+
+static void drop_fresh(const struct tf_os *os, char *fresh, size_t len)
+{
+	os->unmap(os, fresh - GUARD, len + 2 * GUARD);
+}
+
+/*
+ * NULL, or the fresh mapping. It must not be joined with what happens to lie
+ * beside it: with that one's pages it would keep that place's page offsets,
+ * and the run could never be one mapping with its neighbours. So nothing that
+ * can be touched lies beside it.
+ */
 static char *cut_fresh(struct tf_region *r, size_t len)
 {
 	const struct tf_engine *e = r->engine;
 	const struct tf_os *os = e->os;
-	long at = os->map(os, NULL, len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS |
-				  tf_attrs_map_flags(&r->attrs),
-			  -1, 0);
+	long at = os->map(os, NULL, len + 2 * GUARD, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *fresh = (char *)at + GUARD;
 
 	if (at < 0)
 		return NULL;
-	if (!tf_attrs_apply(os, &r->attrs, (char *)at, len) &&
-	    !os->uffd_register(os, e->gather.uffd, (char *)at, len,
+	at = os->map(os, fresh, len, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
+			     tf_attrs_map_flags(&r->attrs),
+		     -1, 0);
+	if (at >= 0 && !tf_attrs_apply(os, &r->attrs, fresh, len) &&
+	    !os->uffd_register(os, e->gather.uffd, fresh, len,
 			       TF_REG_MISSING | TF_REG_WP))
-		return (char *)at;
-	os->unmap(os, (char *)at, len);
+		return fresh;
+	drop_fresh(os, fresh, len);
 	return NULL;
 }
 
@@ -245,7 +262,7 @@ static unsigned gather_run(struct tf_block *b, unsigned page, unsigned n)
 			lay_and_fill(r, fresh, addr, done);
 		tf_fork_gate_leave();
 	}
-	e->os->unmap(e->os, fresh, n * TF_PAGE);
+	drop_fresh(e->os, fresh, n * TF_PAGE);
 	tf_fence_sweep(e, done); /* of what went back as a copy */
 	book_run(b, page, done);
 	return done;

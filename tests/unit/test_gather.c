@@ -4,6 +4,9 @@
  * un-merging and by removal of the memslot. Which pages, when, and what they
  * are afterwards.
  */
+#include <string.h>
+#include <sys/mman.h>
+
 #include "lib/unit_gather.h"
 
 #define MANY (4 * TF_BLOCK_PAGES)
@@ -233,6 +236,64 @@ static void zero_pages_are_gathered_too(void **state)
 	unit_close(&u);
 }
 
+/* Pages of somebody's in use, and room below them. */
+static struct {
+	char *base, *used;
+	unsigned taken;
+} beside;
+
+#define ROOM (64 * TF_PAGE)
+
+/* The kernel may choose any place: let it be the one below those pages. */
+static long map_beside(const struct tf_os *os, void *addr, size_t len, int prot,
+		       int flags, int fd, uint64_t off)
+{
+	if (!addr && fd < 0 && len <= ROOM) {
+		addr = beside.used - len;
+		flags |= MAP_FIXED;
+		beside.taken++;
+	}
+	return tf_os_linux.map(os, addr, len, prot, flags, fd, off);
+}
+
+static void room_beside(void)
+{
+	beside.base = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(beside.base, MAP_FAILED);
+	beside.used = beside.base + ROOM;
+	beside.taken = 0;
+	memset(beside.used, 1, ROOM);
+	assert_int_equal(munmap(beside.base, ROOM), 0);
+}
+
+/* The kernel joins mappings that are alike. A run that was joined with what
+ * lay beside it on its way would never join its neighbours. */
+static void what_lies_beside_on_the_way_stays_apart(void **state)
+{
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_merged(&u, GATHER_PAGES, &ram);
+	room_beside();
+	unit_wrap(&u, map, map_beside);
+	for (unsigned i = GATHER_HALF; i-- > 0;)
+		unit_fill(ram + i * TF_PAGE, GATHER_FRESH(i));
+	gather_await(&u, GATHER_HALF);
+	for (unsigned i = GATHER_PAGES; i-- > GATHER_HALF;)
+		unit_fill(ram + i * TF_PAGE, GATHER_FRESH(i));
+	gather_await(&u, GATHER_PAGES);
+	assert_true(beside.taken > 0);
+	gather_assert_one_mapping(&u, ram, GATHER_PAGES);
+	unit_assert_run(ram, GATHER_PAGES, GATHER_FRESH(0));
+	for (size_t i = 0; i < ROOM; i++)
+		assert_int_equal(beside.used[i], 1);
+	unit_wrap(&u, map, tf_os_linux.map);
+	assert_int_equal(munmap(beside.used, ROOM), 0);
+	unit_close(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +307,7 @@ int main(void)
 		cmocka_unit_test(lone_pages_are_left_alone),
 		cmocka_unit_test(zero_pages_are_gathered_too),
 		cmocka_unit_test(borders_between_parts_are_counted),
+		cmocka_unit_test(what_lies_beside_on_the_way_stays_apart),
 	};
 
 	return unit_run(tests);
