@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/copy.h"
 #include "engine/nodes.h"
 #include "engine/state.h"
 
@@ -371,12 +372,10 @@ static void chain_remove(struct tf_engine *e, uint32_t id)
 	e->n.chains--;
 }
 
-void tf_dup_retire(struct tf_engine *e, uint32_t id)
+static void dup_free(struct tf_engine *e, uint32_t id)
 {
-	struct tf_dup *d = tf_dup_get(e, id);
+	const struct tf_dup *d = tf_dup_get(e, id);
 
-	if (d->nsharers || d->pending || d->spans)
-		return;
 	chain_remove(e, id);
 	if (d->bad)
 		tf_slot_quarantine(d->store, d->slot);
@@ -389,6 +388,40 @@ void tf_dup_retire(struct tf_engine *e, uint32_t id)
 	e->n.dups--;
 }
 
+static void keep(struct tf_engine *e, struct tf_dup *d, bool kept)
+{
+	e->n.kept += kept;
+	e->n.kept -= d->kept;
+	d->kept = kept;
+}
+
+/* Those that needed it may have gone, or been healed. */
+static void retire_kept(struct tf_engine *e, uint32_t ring)
+{
+	uint32_t id = ring;
+
+	while (!tf_dup_get(e, id)->kept) {
+		id = tf_dup_get(e, id)->next;
+		if (id == ring)
+			return;
+	}
+	tf_dup_retire(e, id);
+}
+
+void tf_dup_retire(struct tf_engine *e, uint32_t id)
+{
+	struct tf_dup *d = tf_dup_get(e, id);
+	bool idle = !d->nsharers && !d->pending && !d->spans;
+	uint32_t next = d->next;
+
+	keep(e, d, idle && !d->bad && tf_copy_is_last(e, id));
+	if (!idle || d->kept)
+		return;
+	dup_free(e, id);
+	if (e->n.kept && next != id)
+		retire_kept(e, next);
+}
+
 static void ring_free(struct tf_engine *e, uint32_t head)
 {
 	uint32_t id = head;
@@ -397,6 +430,7 @@ static void ring_free(struct tf_engine *e, uint32_t head)
 		struct tf_dup *d = tf_dup_get(e, id);
 		uint32_t next = d->next;
 
+		keep(e, d, false);
 		e->n.sharer_room -= d->cap;
 		free(d->sharers);
 		tf_idtable_free(&e->dups, id);

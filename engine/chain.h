@@ -24,12 +24,14 @@ struct tf_dup {
 	uint32_t next, prev; /* ring of the chain, by dup id */
 	uint32_t bucket;     /* of a head: next head of the bucket */
 	uint16_t nsharers;
-	uint16_t cap;        /* entries of `sharers` */
-	uint16_t pending;    /* sharers that a fence is about to add */
-	uint16_t spans : 14; /* COW frames whose mapping covers the slot, and
+	uint16_t cap;          /* entries of `sharers` */
+	uint16_t pending : 15; /* sharers that a fence is about to add */
+	uint16_t kept : 1;     /* nobody uses it, but it is the last copy that
+				* can be read of what others share */
+	uint16_t spans : 14;   /* COW frames whose mapping covers the slot, and
 			      * whoever holds it */
-	uint16_t bad : 1;    /* its page is lost: no donor, no sharer joins */
-	uint16_t healed : 1; /* and that was counted as a heal */
+	uint16_t bad : 1;      /* its page is lost: no donor, no sharer joins */
+	uint16_t healed : 1;   /* and that was counted as a heal */
 };
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id);
@@ -98,7 +100,11 @@ bool tf_dup_has_hash(const struct tf_dup *d, uint64_t hash);
 /* A COW frame's mapping no longer covers the slot of its dup. */
 void tf_dup_unspan(struct tf_engine *e, uint32_t id);
 
-/* Free the dup and its slot if nothing uses it. */
+/*
+ * Free the dup and its slot if nothing uses it. The other dups of its chain
+ * may be lost, and nobody has touched them yet: if none can be read, this one
+ * is kept until they are healed.
+ */
 void tf_dup_retire(struct tf_engine *e, uint32_t id);
 
 /* Free every dup of a store whose frames are all gone. */

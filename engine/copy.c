@@ -28,6 +28,23 @@ bool tf_dup_is_healthy(const struct tf_engine *e, uint32_t dup)
 	       tf_dup_has_hash(d, hash);
 }
 
+bool tf_copy_is_last(struct tf_engine *e, uint32_t dup)
+{
+	uint32_t id = tf_dup_get(e, dup)->next;
+	bool wanted = false;
+
+	for (; id != dup; id = tf_dup_get(e, id)->next) {
+		const struct tf_dup *d = tf_dup_get(e, id);
+
+		if (tf_dup_is_healthy(e, id))
+			return false;
+		if (!d->bad && e->poison_found)
+			e->poison_found(e, tf_slot_bytes(d->store, d->slot));
+		wanted |= d->nsharers || d->pending || d->spans;
+	}
+	return wanted;
+}
+
 static int write_slot(const struct tf_store *s, uint32_t slot, const char *from)
 {
 	const struct tf_os *os = s->engine->os;

@@ -13,6 +13,10 @@ struct tf_engine;
 /* Are the bytes in this dup's slot readable, and the right ones? */
 bool tf_dup_is_healthy(const struct tf_engine *e, uint32_t dup);
 
+/* Do others share the content, and no other dup of it can be read? Says which
+ * are lost. */
+bool tf_copy_is_last(struct tf_engine *e, uint32_t dup);
+
 /*
  * A new dup with the bytes of another one, or 0. It is read again: the copy
  * may be lost as well. It has no sharers yet: hold or link it.

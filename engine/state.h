@@ -69,6 +69,7 @@ struct tf_counts {
 	uint64_t sharers;     /* frames SHARED */
 	uint64_t dups;        /* stable copies */
 	uint64_t used;        /* of those, with sharers */
+	uint64_t kept;        /* of those, for others that are lost */
 	uint64_t chains;      /* contents that have a dup */
 	uint64_t candidates;  /* frames CANDIDATE */
 	uint64_t recoverable; /* sharers whose content has a healthy twin */

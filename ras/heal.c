@@ -21,7 +21,8 @@
 /* Sharers between two stop points: about 0.2 ms. */
 #define STOP_AFTER 16u
 
-/* How often a sharer that cannot be moved is tried again. */
+/* How often a sharer that cannot be moved is tried again. A round in which the
+ * copy was lost does not count: another copy may do. */
 #define ROUNDS 3
 
 void ras_hold(struct tf_engine *e, uint32_t dup)
@@ -90,6 +91,13 @@ static bool move_one(struct tf_engine *e, uint32_t lost, unsigned pos,
 	return to && !tf_rehome(tf_ref_block(e, ref), tf_ref_page(ref), to);
 }
 
+/* The copy may have been hit meanwhile. */
+static void see_whether_lost(struct tf_ras *ras, uint32_t fresh)
+{
+	if (fresh && !tf_dup_is_healthy(ras->engine, fresh))
+		found_lost(ras, fresh);
+}
+
 /* From the end of the list, where those that failed gather. How many are
  * still there. */
 static unsigned move_all(struct tf_ras *ras, uint32_t lost, uint32_t fresh)
@@ -103,10 +111,9 @@ static unsigned move_all(struct tf_ras *ras, uint32_t lost, uint32_t fresh)
 		if (i % STOP_AFTER)
 			continue;
 		tf_stop_point(e);
-		/* The copy may have been hit meanwhile. */
-		if (fresh && !tf_dup_is_healthy(e, fresh))
-			found_lost(ras, fresh);
+		see_whether_lost(ras, fresh);
 	}
+	see_whether_lost(ras, fresh);
 	return d->nsharers;
 }
 
@@ -259,15 +266,15 @@ static void keep_two(struct tf_engine *e, uint32_t lost)
 bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 {
 	struct tf_engine *e = ras->engine;
+	bool lost, first = true;
 	int round = 0;
-	bool lost;
 
 	tf_dup_condemn(e, heal->dup);
 	ras_hold(e, heal->dup);
 	if (heal->fresh)
 		tf_dup_hold(e, heal->fresh);
-	while (round < ROUNDS && heal_round(ras, heal, !round))
-		round++;
+	for (; round < ROUNDS && heal_round(ras, heal, first); first = false)
+		round += !heal->fresh || !tf_dup_get(e, heal->fresh)->bad;
 	if (heal->fresh)
 		tf_dup_let_go(e, heal->fresh);
 	if (heal->first && !heal->moved)

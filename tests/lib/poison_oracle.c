@@ -170,66 +170,6 @@ void oracle_source(const struct oracle *o, const struct tf_store *s,
 			hope(o, id);
 }
 
-static const struct tf_frame *frame_at(const struct tf_engine *e,
-				       const char *addr)
-{
-	const struct tf_region *r = tf_region_at(e, addr);
-	const struct tf_block *b =
-		r ? tf_block_find(r, tf_region_block_of(r, addr)) : NULL;
-
-	return b ? &b->frames[tf_region_page_of(r, addr)] : NULL;
-}
-
-static bool uses(const struct tf_engine *e, const char *addr, uint32_t dup)
-{
-	const struct tf_frame *f = frame_at(e, addr);
-
-	return f && f->shared.dup == dup &&
-	       (f->state == TF_FRAME_SHARED || f->state == TF_FRAME_COW);
-}
-
-/* Is everybody who uses this dup in [from, to)? */
-static bool goes_with(const struct tf_engine *e, uint32_t dup, const char *from,
-		      const char *to)
-{
-	const struct tf_dup *d = tf_dup_get(e, dup);
-	unsigned users = 0;
-
-	for (; from < to; from += TF_PAGE)
-		users += uses(e, from, dup);
-	return users == d->nsharers + (unsigned)d->spans + d->pending;
-}
-
-/* The lost dups of this chain have no source once [from, to) has left. */
-static void leave_chain(const struct oracle *o, uint32_t ring, const char *from,
-			const char *to)
-{
-	struct ring r = { .o = o, .lost = ring, .growing = true };
-	uint32_t id = ring;
-
-	do {
-		if (!is_lost(o->e, id) && !goes_with(o->e, id, from, to))
-			return;
-		id = tf_dup_get(o->e, id)->next;
-	} while (id != ring);
-	do {
-		if (is_lost(o->e, id))
-			lose_sharers(&r, id);
-		id = tf_dup_get(o->e, id)->next;
-	} while (id != ring);
-}
-
-void oracle_leave(const struct oracle *o, const char *from, const char *to)
-{
-	for (const char *at = from; at < to; at += TF_PAGE) {
-		const struct tf_frame *f = frame_at(o->e, at);
-
-		if (f && uses(o->e, at, f->shared.dup) &&
-		    tf_dup_get(o->e, f->shared.dup)->next != f->shared.dup)
-			leave_chain(o, f->shared.dup, from, to);
-	}
-}
-
 void oracle_staged(const struct oracle *o, const char *home, bool judged)
 {
 	if (judged)

@@ -33,10 +33,6 @@ void oracle_slot(const struct oracle *o, const struct tf_store *s,
 void oracle_source(const struct oracle *o, const struct tf_store *s,
 		   uint32_t slot);
 
-/* Frames [from, to) are about to leave what they share: a dup that nobody else
- * uses goes with them, and what only it could heal is lost. */
-void oracle_leave(const struct oracle *o, const char *from, const char *to);
-
 /* A staged page is lost: `home` is where it came from. It is not known to
  * equal anything, or, if `judged`, it may be. */
 void oracle_staged(const struct oracle *o, const char *home, bool judged);

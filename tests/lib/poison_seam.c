@@ -277,8 +277,6 @@ static long seam_map(const struct tf_os *os, void *addr, size_t len, int prot,
 	(void)os;
 	if (!addr && mine.inject)
 		meet_inject(fd, off);
-	if (is_on() && addr && fd < 0)
-		oracle_leave(&poison_seam.oracle, addr, (char *)addr + len);
 	if (!addr || fd < 0 || !is_on())
 		return tf_os_linux.map(REAL, addr, len, prot, flags, fd, off);
 	before_map(addr, len, fd, off);
@@ -306,8 +304,6 @@ static int seam_remap_over(const struct tf_os *os, void *from, size_t len,
 	unsigned n = (unsigned)(len / TF_PAGE);
 
 	(void)os;
-	if (is_on() && guests_page(to) && !mine.injecting)
-		oracle_leave(&poison_seam.oracle, to, end);
 	if (is_on() && guests_page(to) && !mine.injecting && due(POINT_BREAK) &&
 	    !victim_other(to, end))
 		victim_frame((char *)to + victim_pick(n) * TF_PAGE, to, end);

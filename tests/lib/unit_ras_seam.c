@@ -31,11 +31,32 @@ static void call_other(void)
 	}
 }
 
+static bool is_lost(uint64_t off)
+{
+	for (unsigned i = 0; i < atomic_load(&ras_seam.nlost); i++)
+		if (ras_seam.lost_off[i] == off)
+			return true;
+	return false;
+}
+
+static void lose_mapped(uint64_t off)
+{
+	unsigned n = atomic_load(&ras_seam.nlost);
+
+	if (n == RAS_SEAM_LOST || is_lost(off) ||
+	    !ras_seam_take(&ras_seam.lose_mapped))
+		return;
+	ras_seam.lost_off[n] = off;
+	atomic_store(&ras_seam.nlost, n + 1);
+}
+
 long ras_seam_map(const struct tf_os *os, void *addr, size_t len, int prot,
 		  int flags, int fd, uint64_t off)
 {
-	if (addr && fd >= 0)
+	if (addr && fd >= 0) {
 		call_other();
+		lose_mapped(off);
+	}
 	if (addr && addr == ras_seam.victim &&
 	    ras_seam_take(&ras_seam.map_fails))
 		return -ENOMEM;
@@ -59,6 +80,10 @@ static int hash_poisoned(const struct tf_os *os, const void *page,
 	if (atomic_load(&ras_seam.lose_fresh))
 		tf_list_for_each(s, &ras_seam.e->stores, link)
 			if ((const char *)page == s->map + ras_seam.fresh_off)
+				return -EHWPOISON;
+	if (atomic_load(&ras_seam.nlost))
+		tf_list_for_each(s, &ras_seam.e->stores, link)
+			if (is_lost((uint64_t)((const char *)page - s->map)))
 				return -EHWPOISON;
 	return tf_os_linux.hash(os, page, secret, hash);
 }

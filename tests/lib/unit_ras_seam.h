@@ -11,12 +11,18 @@
 
 #include "lib/unit_ras.h"
 
+#define RAS_SEAM_LOST 16u
+
 struct ras_seam {
 	char *victim;            /* page that MAP_FIXED refuses */
 	atomic_uint map_fails;   /* so many times */
 	atomic_uint write_errno; /* of every write to the store */
 	atomic_bool lose_fresh;  /* what is written now reads as poison */
 	uint64_t fresh_off;
+	/* Of the next copies: as soon as one is mapped, it reads as poison. */
+	atomic_uint lose_mapped;
+	atomic_uint nlost;
+	uint64_t lost_off[RAS_SEAM_LOST];
 	struct tf_engine *e;
 	/* Before the `nth` map at RAM, let `other` have the lock. */
 	atomic_uint nth;

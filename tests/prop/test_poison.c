@@ -84,10 +84,6 @@ static void arm(void)
 	unsigned countdown = below(far[below(4)]);
 	unsigned budget = 1 + (below(4) ? 0 : below(4));
 
-	/* Copies that are all lost as they are mapped, one after the other: who
-	 * had a source is a matter of order then. */
-	if (point == POINT_MAP)
-		budget = 1;
 	if (below(2))
 		return;
 	prop_note("  arm: %s, call %u, %u times", poison_point_name(point),

@@ -52,6 +52,7 @@ static void chains_close(struct chains *c)
 		if (c->b->frames[i].state == TF_FRAME_SHARED)
 			unlink_page(c, i);
 	assert_int_equal(c->e->n.dups + c->e->n.chains + c->e->n.used, 0);
+	assert_int_equal(c->e->n.kept, 0);
 	assert_int_equal(c->e->n.recoverable + c->e->n.sharer_room, 0);
 	pthread_mutex_unlock(&c->e->lock);
 	unit_close(&c->u);
@@ -172,10 +173,10 @@ static void counts_are_those_of_ksm(void **state)
 
 	(void)state;
 	chains_open(&c, 2);
-	a = new_dup(&c, 5);
+	a = new_dup(&c, c.s->zero_hash); /* what an unwritten slot holds */
 	link_page(&c, a, 0);
 	link_page(&c, a, 1);
-	b = new_dup(&c, 5);
+	b = new_dup(&c, c.s->zero_hash);
 	link_page(&c, b, 2);
 	pthread_mutex_unlock(&c.e->lock);
 	st = unit_stats(&c.u);
@@ -235,6 +236,55 @@ static void spans_keep_a_slot_without_sharers(void **state)
 	chains_close(&c);
 }
 
+/* Nobody uses it any more, but others may be healed from it. */
+static void the_last_copy_is_kept_for_lost_ones(void **state)
+{
+	uint32_t lost, last;
+	struct chains c;
+
+	(void)state;
+	chains_open(&c, 2);
+	lost = new_dup(&c, c.s->zero_hash);
+	link_page(&c, lost, 0);
+	link_page(&c, lost, 1);
+	tf_dup_condemn(c.e, lost);
+	last = new_dup(&c, c.s->zero_hash);
+	link_page(&c, last, 2);
+	unlink_page(&c, 2);
+	assert_int_equal(c.e->n.dups, 2);
+	assert_int_equal(c.e->n.kept, 1);
+	assert_true(tf_dup_has_twin(c.e, lost));
+	check(&c);
+	link_page(&c, last, 2);
+	check(&c);
+	unlink_page(&c, 2);
+	unlink_page(&c, 0);
+	assert_int_equal(c.e->n.dups, 2);
+	unlink_page(&c, 1); /* healed: it is not needed any more */
+	assert_int_equal(c.e->n.dups + c.e->n.kept, 0);
+	check(&c);
+	chains_close(&c);
+}
+
+static void one_copy_that_can_be_read_is_enough(void **state)
+{
+	uint32_t lost;
+	struct chains c;
+
+	(void)state;
+	chains_open(&c, 2);
+	lost = new_dup(&c, c.s->zero_hash);
+	link_page(&c, lost, 0);
+	tf_dup_condemn(c.e, lost);
+	link_page(&c, new_dup(&c, c.s->zero_hash), 1);
+	link_page(&c, new_dup(&c, c.s->zero_hash), 2);
+	unlink_page(&c, 2);
+	assert_int_equal(c.e->n.dups, 2);
+	assert_int_equal(c.e->n.kept, 0);
+	check(&c);
+	chains_close(&c);
+}
+
 static void sharers_keep_their_positions(void **state)
 {
 	struct chains c;
@@ -262,6 +312,8 @@ int main(void)
 		cmocka_unit_test(counts_are_those_of_ksm),
 		cmocka_unit_test(places_are_taken_and_given_back),
 		cmocka_unit_test(spans_keep_a_slot_without_sharers),
+		cmocka_unit_test(the_last_copy_is_kept_for_lost_ones),
+		cmocka_unit_test(one_copy_that_can_be_read_is_enough),
 		cmocka_unit_test(sharers_keep_their_positions),
 	};
 

@@ -109,6 +109,54 @@ static void the_donor_is_lost_while_healing(void **state)
 	ras_close(&w);
 }
 
+/* One after the other, the place of each being full with the donor's. */
+static void copies_are_lost_as_they_are_mapped(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	ras_seam_open(&w, 96, 192);
+	ras_lose(&w, 0);
+	atomic_store(&ras_seam.lose_mapped, 6);
+	unit_assert_page(w.ram, SEED);
+	ras_settle(&w);
+	assert_int_equal(atomic_load(&ras_seam.lose_mapped), 0);
+	ras_assert_no_vmce(&w);
+	ras_assert_all(&w);
+	assert_int_equal(unit_stats(&w.u).quarantined, 7);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
+/* Nobody has touched the lost one when the other copy's last sharer is
+ * written. */
+static void the_last_copy_outlives_its_sharers(void **state)
+{
+	struct unit_ras w;
+	uint32_t good;
+	unsigned other;
+
+	(void)state;
+	ras_chain(&w, 16, 32);
+	other = ras_page_beside(&w, ras_dup(&w, 0), 0);
+	good = ras_dup(&w, other);
+	ras_lose(&w, 0);
+	ras_thin_out(&w, good, 1);
+	unit_fill(ras_page(&w, other), 100 + other);
+	ras_settle(&w);
+	for (unsigned i = 0; i < 32; i++) {
+		bool is = unit_state(&w.u, ras_page(&w, i)) != TF_FRAME_SHARED;
+
+		unit_assert_page(ras_page(&w, i), is ? 100 + i : SEED);
+	}
+	ras_assert_no_vmce(&w);
+	assert_int_equal(unit_stats(&w.u).heals, 1);
+	assert_int_equal(unit_stats(&w.u).pages_shared, 1);
+	assert_int_equal(unit_stats(&w.u).chain_dups, 0);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
 /* Two dups, the one of 16 sharers with room for eight more; `*lost` shares
  * the other. */
 static void open_with_room(struct unit_ras *w, unsigned *lost)
@@ -234,6 +282,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(both_copies_lost),
 		cmocka_unit_test(a_third_copy_heals_both),
 		cmocka_unit_test(the_donor_is_lost_while_healing),
+		cmocka_unit_test(copies_are_lost_as_they_are_mapped),
+		cmocka_unit_test(the_last_copy_outlives_its_sharers),
 		cmocka_unit_test(a_lost_fresh_copy_is_not_used),
 		cmocka_unit_test(no_slot_can_be_had),
 		cmocka_unit_test(a_slot_that_cannot_be_written),
