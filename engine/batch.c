@@ -138,20 +138,51 @@ static const char *model_of(const struct tf_batch *b, const struct tf_leg *l)
 	return NULL;
 }
 
-static void judge_all(struct tf_batch *b)
+/*
+ * Both pages of a pair may have become something else since they were hashed,
+ * and the same. Then others with that hash would be compared with the wrong
+ * bytes for as long as the pair shares them.
+ */
+static int judge_hash(const struct tf_batch *b, const struct tf_leg *l)
+{
+	const struct tf_engine *e = b->engine;
+	const struct tf_store *s = l->block->region->store;
+	const char *staged = tf_stage(e->staging, l->stage);
+	uint64_t hash;
+	int err = e->os->hash(e->os, staged, s->secret, &hash);
+
+	if (err)
+		return err;
+	if (hash != s->zero_hash)
+		hash = tf_node_hash(e, staged, hash);
+	return hash == l->hash ? 0 : -EAGAIN;
+}
+
+/* 0, or why the leg is undone. */
+static int judge(const struct tf_batch *b, const struct tf_leg *l)
 {
 	const struct tf_os *os = b->engine->os;
+	int equal = os->equal(os, tf_stage(b->engine->staging, l->stage),
+			      model_of(b, l), TF_PAGE);
 
+	if (equal < 0)
+		return equal;
+	if (!equal)
+		return -EAGAIN;
+	return l->kind == TF_LEG_PAIR ? judge_hash(b, l) : 0;
+}
+
+static void judge_all(struct tf_batch *b)
+{
 	for (unsigned i = 0; i < b->n; i++) {
 		struct tf_leg *l = &b->leg[i];
-		int equal;
+		int err;
 
 		if (l->err || l->kind == TF_LEG_MATE)
 			continue;
-		equal = os->equal(os, tf_stage(b->engine->staging, l->stage),
-				  model_of(b, l), TF_PAGE);
-		if (equal != 1)
-			fail_leg(l, equal < 0 ? equal : -EAGAIN);
+		err = judge(b, l);
+		if (err)
+			fail_leg(l, err);
 	}
 }
 

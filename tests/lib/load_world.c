@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -88,6 +89,7 @@ static void one_pass(struct world *w)
 	CHECK(tf_engine_pass(w->engine, &p) == 0);
 	w->passes++;
 	w->sum.merged += p.merged;
+	atomic_store(&w->merged, w->sum.merged);
 	w->sum.zero_merged += p.zero_merged;
 	w->sum.promoted += p.promoted;
 	w->sum.busy += p.busy;
@@ -116,6 +118,78 @@ void world_passes(struct world *w, unsigned n)
 {
 	while (n--)
 		one_pass(w);
+}
+
+struct known {
+	uint64_t digest;
+	const char *addr;
+};
+
+static int cmp_known(const void *a, const void *b)
+{
+	const struct known *x = a, *y = b;
+
+	return (x->digest > y->digest) - (x->digest < y->digest);
+}
+
+/* 0: zeros. */
+static uint64_t digest(const char *page)
+{
+	uint64_t sum = 0, word;
+
+	for (size_t i = 0; i < TF_PAGE; i += sizeof(word)) {
+		memcpy(&word, page + i, sizeof(word));
+		sum = (sum ^ word) * UINT64_C(0x100000001b3);
+	}
+	return sum;
+}
+
+/* A hole reads as zeros and needs nothing more. */
+static bool is_settled(struct tf_engine *e, const char *addr, bool zeros)
+{
+	const struct tf_region *r = tf_region_at(e, addr);
+	const struct tf_block *b =
+		tf_block_find(r, tf_region_block_of(r, addr));
+	unsigned page = tf_region_page_of(r, addr);
+
+	if (!b || b->frames[page].state == TF_FRAME_NONE)
+		return zeros;
+	return b->frames[page].state == TF_FRAME_SHARED ||
+	       b->frames[page].state == TF_FRAME_ZERO ||
+	       b->frames[page].state == TF_FRAME_COW;
+}
+
+static size_t count_unmerged(struct tf_engine *e, const struct known *k,
+			     size_t n)
+{
+	size_t unmerged = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if ((i && k[i - 1].digest == k[i].digest) ||
+		    (i + 1 < n && k[i + 1].digest == k[i].digest))
+			unmerged += !is_settled(e, k[i].addr, !k[i].digest);
+	return unmerged;
+}
+
+size_t world_unmerged(struct world *w, const struct load *const *loads,
+		      size_t n)
+{
+	struct known *k = calloc(w->pages, sizeof(*k));
+	size_t pages = 0, unmerged;
+
+	CHECK(k);
+	for (size_t i = 0; i < n; i++)
+		for (size_t p = 0; p < loads[i]->pages; p++)
+			k[pages++] = (struct known){
+				digest(loads[i]->shadow + p * TF_PAGE),
+				load_page(loads[i], p),
+			};
+	qsort(k, pages, sizeof(*k), cmp_known);
+	pthread_mutex_lock(&w->engine->lock);
+	unmerged = count_unmerged(w->engine, k, pages);
+	pthread_mutex_unlock(&w->engine->lock);
+	free(k);
+	return unmerged;
 }
 
 void world_check(struct world *w)

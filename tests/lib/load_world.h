@@ -7,6 +7,7 @@
 #define TF_TESTS_LIB_LOAD_WORLD_H
 
 #include "engine/os.h"
+#include "lib/load_pages.h"
 #include "lib/threads.h"
 #include "twinfold/engine.h"
 
@@ -19,6 +20,7 @@ struct world {
 	/* What its passes did, together. */
 	struct tf_pass sum;
 	uint64_t passes;
+	_Atomic uint64_t merged; /* sum.merged, for other threads */
 };
 
 /* Small dups, so that chains get several. The rest is the default. */
@@ -35,6 +37,11 @@ void world_merge_stop(struct world *w);
 
 /* `n` passes in this thread. */
 void world_passes(struct world *w, unsigned n);
+
+/* Pages that have an equal in `loads`, and are not merged, nor zero, nor copied
+ * by the kernel. Nobody writes meanwhile. */
+size_t world_unmerged(struct world *w, const struct load *const *loads,
+		      size_t n);
 
 /* The engine's invariants hold, or the test ends. */
 void world_check(struct world *w);

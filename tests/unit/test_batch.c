@@ -168,6 +168,48 @@ static void a_page_that_changed_is_put_back(void **state)
 	assert_undone(&u, ram);
 }
 
+/* Pages that are written between the hash and the fence. */
+static struct {
+	char *page;
+	unsigned n;
+} rewritten;
+
+static long write_and_move(const struct tf_os *os, int uffd, void *to,
+			   void *from, size_t len)
+{
+	while (rewritten.n)
+		unit_fill(rewritten.page + --rewritten.n * TF_PAGE, 2);
+	return tf_os_linux.uffd_move(os, uffd, to, from, len);
+}
+
+/* The same in both, but not what was hashed: a copy under that hash would keep
+ * pages apart that are equal. */
+static void a_pair_that_changed_alike_is_put_back(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = two_waiting(&u, &ram);
+	rewritten.page = ram;
+	rewritten.n = 2;
+	unit_wrap(&u, uffd_move, write_and_move);
+	unit_pass(&u);
+	assert_int_equal(rewritten.n, 0);
+	unit_wrap(&u, uffd_move, tf_os_linux.uffd_move);
+	unit_fill(ram + 2 * TF_PAGE, 1);
+	unit_fill(ram + 3 * TF_PAGE, 1);
+	unit_passes(&u, 4);
+	assert_int_equal(unit_guest_stats(g).pages_merged, 4);
+	assert_int_equal(unit_stats(&u).pages_shared, 2);
+	unit_assert_page(ram, 2);
+	unit_assert_page(ram + TF_PAGE, 2);
+	unit_assert_page(ram + 2 * TF_PAGE, 1);
+	unit_assert_page(ram + 3 * TF_PAGE, 1);
+	unit_close(&u);
+}
+
 static void a_page_that_cannot_be_read_is_put_back(void **state)
 {
 	struct unit u;
@@ -382,6 +424,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_page_that_changed_is_put_back),
+		cmocka_unit_test(a_pair_that_changed_alike_is_put_back),
 		cmocka_unit_test(a_page_that_cannot_be_read_is_put_back),
 		cmocka_unit_test(a_failed_write_undoes_the_pair),
 		cmocka_unit_test(a_short_write_undoes_what_it_left_out),
