@@ -21,10 +21,12 @@ import time
 BUILD = os.environ["BUILD_DIR"]
 SOURCE = os.environ["SRC_DIR"]
 KERNEL = os.path.join(SOURCE, "build-guest")
+QEMU10 = os.path.join(SOURCE, "build-qemu10", "usr")
 LIBRARY = os.path.join(BUILD, "libtwinfold-qemu.so")
 # In the order in which they need each other; some are built in elsewhere.
 MODULES = ("virtio", "virtio_ring", "virtio", "virtio_pci_legacy_dev",
-           "virtio_pci_modern_dev", "virtio_pci", "virtio_blk")
+           "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
+           "virtio_balloon")
 
 work = tempfile.mkdtemp(prefix="twinfold-qemu-")
 guests = []
@@ -57,6 +59,21 @@ def require():
         skip("busybox-static is not installed; run ./dev setup")
     if not os.access("/dev/userfaultfd", os.R_OK | os.W_OK):
         skip("no access to /dev/userfaultfd")
+
+
+def require_qemu10():
+    require()
+    if not os.path.exists(QEMU10 + "/bin/qemu-system-x86_64"):
+        skip("no QEMU 10 in build-qemu10/; run ./dev setup")
+
+
+def qemu(newer):
+    """The command of the installed QEMU, or of QEMU 10."""
+    if not newer and not os.environ.get("TF_QEMU10"):
+        return ["qemu-system-x86_64"]
+    return ["env", f"LD_LIBRARY_PATH={QEMU10}/lib/x86_64-linux-gnu",
+            QEMU10 + "/bin/qemu-system-x86_64",
+            "-L", QEMU10 + "/share/seabios", "-L", QEMU10 + "/share/qemu"]
 
 
 def kernel():
@@ -113,20 +130,22 @@ class Lines:
 
 
 class Guest:
-    """One QEMU. `library`: with the preload library; `env`: TWINFOLD_*."""
+    """One QEMU. `library`: with the preload library; `env`: TWINFOLD_*;
+    `newer`: QEMU 10; `append`: for the kernel's command line."""
 
     def __init__(self, name, *args, library=True, boot=True, mem=256,
-                 env=None, prefix=(), accel="tcg"):
+                 env=None, prefix=(), accel="tcg", newer=False,
+                 append=""):
         self.dir = os.path.join(work, name)
         os.makedirs(self.dir)
-        command = [*prefix, "qemu-system-x86_64", "-accel", accel,
+        command = [*prefix, *qemu(newer), "-accel", accel,
                    "-m", str(mem), "-nodefaults", "-no-user-config",
                    "-display", "none",
                    "-serial", f"file:{self.dir}/console",
                    "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *args]
         if boot:
             command += ["-kernel", kernel(), "-initrd", initramfs(),
-                        "-append", "console=ttyS0 quiet panic=-1"]
+                        "-append", "console=ttyS0 quiet panic=-1 " + append]
         self.library = library
         self.process = subprocess.Popen(
             command, env=self.environment(library, env), cwd=self.dir,
