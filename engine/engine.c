@@ -276,6 +276,15 @@ int tf_engine_pass(struct tf_engine *e, struct tf_pass *ret)
 	return tf_opts_export(ret, &out, sizeof(out));
 }
 
+int tf_engine_cancel(struct tf_engine *e)
+{
+	atomic_fetch_add(&e->cancels, 1);
+	pthread_mutex_lock(&e->pass_lock);
+	atomic_fetch_sub(&e->cancels, 1);
+	pthread_mutex_unlock(&e->pass_lock);
+	return 0;
+}
+
 int tf_engine_start(struct tf_engine *e)
 {
 	return tf_worker_start(e);

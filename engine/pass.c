@@ -29,10 +29,15 @@ struct pass {
 	bool background;
 };
 
+static bool cancelled(const struct pass *p)
+{
+	return atomic_load(&p->e->cancels) ||
+	       (p->background && atomic_load(&p->e->worker.stop));
+}
+
 static bool must_stop(const struct pass *p)
 {
-	return (p->background && atomic_load(&p->e->worker.stop)) ||
-	       __atomic_load_n(&p->r->dying, __ATOMIC_ACQUIRE);
+	return cancelled(p) || __atomic_load_n(&p->r->dying, __ATOMIC_ACQUIRE);
 }
 
 /* Enter the region after `above`, so that it cannot go away. */
@@ -197,7 +202,7 @@ int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
 
 		if (failed && !err)
 			err = failed;
-		stopped = background && atomic_load(&e->worker.stop);
+		stopped = cancelled(&p);
 		above = p.r->start;
 		region_leave(&p);
 	}

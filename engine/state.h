@@ -106,7 +106,8 @@ struct tf_engine {
 	struct tf_batch *batch; /* protected by pass_lock */
 	char *aside; /* a run of TF_DENSE_PAGES on its way, or NULL; atomic,
 		      * written under pass_lock */
-	uint32_t pass_no; /* written under both locks */
+	uint32_t pass_no;    /* written under both locks */
+	atomic_uint cancels; /* threads that wait for the pass's end */
 
 	pthread_mutex_t lock;
 	atomic_int urgent;   /* threads that wait for `lock` in a fault */

@@ -192,8 +192,16 @@ int tf_guest_del_memslot(struct tf_guest *guest, uint32_t slot);
  * second pass that finds it unchanged. `ret` may be NULL.
  * tf_engine_stop() ends background passes only, not this one. -errno: as the
  * kernel says of a memslot; the others were passed over all the same.
+ * ECANCELED: see tf_engine_cancel().
  */
 int tf_engine_pass(struct tf_engine *engine, struct tf_pass *ret);
+
+/*
+ * End the pass that is under way, whoever makes it, at its next stop point
+ * (milliseconds). When this returns there is none; passes that begin later are
+ * not affected. From any thread that is not in a pass itself.
+ */
+int tf_engine_cancel(struct tf_engine *engine);
 
 /*
  * Start and stop background scanning in a thread of the engine. Starting

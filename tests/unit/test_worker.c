@@ -125,6 +125,7 @@ static void failed_passes_are_said(void **state)
 }
 
 static struct tf_engine *stop_this;
+static pthread_t canceller;
 
 static _Atomic uint64_t asked;
 
@@ -161,6 +162,48 @@ static void a_stop_ends_the_pass_between_blocks(void **state)
 	unit_close(&u);
 }
 
+static void *cancel_main(void *arg)
+{
+	assert_int_equal(tf_engine_cancel(arg), 0);
+	return NULL;
+}
+
+/* Another thread asks for the end, while this one makes the pass. */
+static int hash_and_cancel(const struct tf_os *os, const void *page,
+			   const uint8_t *secret, uint64_t *hash)
+{
+	if (!asked++) {
+		assert_false(pthread_create(&canceller, NULL, cancel_main,
+					    stop_this));
+		while (!atomic_load(&stop_this->cancels))
+			usleep(100);
+	}
+	return tf_os_linux.hash(os, page, secret, hash);
+}
+
+static void a_cancelled_pass_ends_between_blocks(void **state)
+{
+	struct tf_pass pass = { .size = sizeof(pass) };
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_simple(&u, 8 * TF_BLOCK_PAGES, &ram);
+	unit_fill_run(ram, 8 * TF_BLOCK_PAGES, 1);
+	assert_int_equal(tf_engine_cancel(u.e), 0);
+	unit_passes(&u, 1); /* which the call before does not affect */
+	stop_this = u.e;
+	asked = 0;
+	unit_wrap(&u, hash, hash_and_cancel);
+	assert_int_equal(tf_engine_pass(u.e, &pass), -ECANCELED);
+	assert_false(pthread_join(canceller, NULL));
+	assert_int_equal(asked, TF_BLOCK_PAGES);
+	unit_wrap(&u, hash, tf_os_linux.hash);
+	unit_passes(&u, 2); /* nothing was forgotten */
+	assert_int_equal(unit_stats(&u).pages_unshared, 8 * TF_BLOCK_PAGES);
+	unit_close(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +213,7 @@ int main(void)
 		cmocka_unit_test(memslots_change_while_it_runs),
 		cmocka_unit_test(failed_passes_are_said),
 		cmocka_unit_test(a_stop_ends_the_pass_between_blocks),
+		cmocka_unit_test(a_cancelled_pass_ends_between_blocks),
 	};
 
 	return unit_run(tests);

@@ -60,8 +60,9 @@ static void run_pass(const json_t *args, struct reply *r)
 	(void)args;
 	if (err) {
 		fail_errno(r,
-			   err == -EPERM ? "merging is off, see stats" :
-					   "the pass failed",
+			   err == -EPERM     ? "merging is off, see stats" :
+			   err == -ECANCELED ? "merging was switched off" :
+					       "the pass failed",
 			   err);
 		return;
 	}

@@ -49,6 +49,16 @@ int tq_scan_pass(struct tf_pass *ret)
 	return tf_engine_pass(tq_life()->engine, ret);
 }
 
+/* One of the scanning thread's own. */
+static int scan_pass(struct tf_pass *ret)
+{
+	TF_LOCKED(&scan_lock);
+
+	if (!tq_scan_is_on())
+		return -ECANCELED;
+	return tf_engine_pass(tq_life()->engine, ret);
+}
+
 /* An idle guest writes a few pages all the time: they can wait. */
 #define WORTH_A_HURRY 256
 
@@ -60,6 +70,18 @@ static bool found_work(const struct tf_pass *p)
 static unsigned longer(unsigned nap)
 {
 	return nap * 2 < NAP_MAX_MS ? nap * 2 : NAP_MAX_MS;
+}
+
+/* What `on` and `forbidden` say holds for all passes, when this returns. The
+ * one that is under way ends early. */
+static void end_pass(void)
+{
+	if (!tq_life() || !tq_life_hold())
+		return;
+	tf_engine_cancel(tq_life()->engine);
+	pthread_mutex_lock(&scan_lock);
+	pthread_mutex_unlock(&scan_lock);
+	tq_life_let_go();
 }
 
 /* Milliseconds to rest after `ns` of work, at `pace` per cent of a CPU. */
@@ -91,9 +113,9 @@ static unsigned pass_and_rest(unsigned *nap, unsigned pace)
 	struct tf_pass pass = { .size = sizeof(pass) };
 	uint64_t begin = cpu_ns();
 	unsigned rest;
-	int err = tq_scan_pass(&pass);
+	int err = scan_pass(&pass);
 
-	if (err && err != -EPERM)
+	if (err && err != -ECANCELED)
 		tq_say(TF_LOG_WARNING, "a pass failed: %s", strerror(-err));
 	*nap = !err && found_work(&pass) ? NAP_MIN_MS : longer(*nap);
 	rest = rest_ms(cpu_ns() - begin, pace);
@@ -162,9 +184,8 @@ int tq_scan_switch(bool to)
 	if (to && atomic_load(&forbidden))
 		return -EPERM;
 	atomic_store(&on, to);
-	/* A pass that was under way is over when we return. */
-	pthread_mutex_lock(&scan_lock);
-	pthread_mutex_unlock(&scan_lock);
+	if (!to)
+		end_pass();
 	tq_scan_wake();
 	return 0;
 }
@@ -193,8 +214,7 @@ void tq_scan_forbid(const char *why)
 	if (reason_add(why) && tq_life())
 		tq_say(TF_LOG_WARNING, "merging is off: %s", why);
 	atomic_store(&forbidden, true);
-	pthread_mutex_lock(&scan_lock);
-	pthread_mutex_unlock(&scan_lock);
+	end_pass();
 	errno = saved;
 }
 
