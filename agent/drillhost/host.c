@@ -94,9 +94,8 @@ static void describe(const struct host_image *image,
 	describe_append(image, p, ret);
 }
 
-#define FILE_SYSTEM                                                            \
-	"local,path=/,mount_tag=hostroot,security_model=none,readonly=on,"     \
-	"multidevs=remap"
+static char file_system[] = "local,path=/,mount_tag=hostroot,"
+			    "security_model=none,readonly=on,multidevs=remap";
 
 /* What QEMU says of itself goes to the log as well. */
 static _Noreturn void run(const struct host_image *image,
@@ -128,7 +127,7 @@ static _Noreturn void run(const struct host_image *image,
 			 "-append",
 			 c->append,
 			 "-virtfs",
-			 FILE_SYSTEM,
+			 file_system,
 			 "-chardev",
 			 c->chardev[FD_INSIDE],
 			 "-chardev",

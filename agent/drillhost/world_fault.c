@@ -183,7 +183,7 @@ void world_finish(struct world *world)
 void world_one_fault(struct cell *cell, const struct world_fault *fault)
 {
 	static struct world world;
-	struct world_victim victim;
+	struct world_victim victim = { 0 };
 	int r = victim_early(fault->early &&
 			     cell->row->configuration == ROW_TWINFOLD);
 

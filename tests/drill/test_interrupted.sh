@@ -45,9 +45,10 @@ gone() {
 }
 
 end_by() {
-	local signal=$1 pid qemu
+	local signal=$1 pid qemu rc=0
 
-	"$TWINFOLD" drill --backend mce --only vmm-deferred-shared \
+	# A job in the background of a script ignores SIGINT.
+	env --default-signal="$signal" "$TWINFOLD" drill --backend mce --only vmm-deferred-shared \
 		>"$work/out" 2>"$work/err" &
 	pid=$!
 	qemu=$(qemu_of "$pid")
@@ -58,7 +59,8 @@ end_by() {
 		return
 	fi
 	kill -s "$signal" "$pid"
-	wait "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || rc=$?
+	[[ $rc -gt 128 ]] || fail "SIG$signal did not end it: exit $rc"
 	gone "$qemu" || fail "SIG$signal left QEMU behind, process $qemu"
 }
 
@@ -70,5 +72,5 @@ refused 2 --backend mce --kernel "$work/none" --modules "$work"
 refused 2 --backend mce --kernel "$TWINFOLD"
 end_by INT
 end_by TERM
-end_by KILL
+end_by HUP
 [[ $failures -eq 0 ]]

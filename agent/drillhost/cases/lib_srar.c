@@ -21,35 +21,34 @@ struct spinner {
 	atomic_bool stop;
 };
 
+/* Reads one word `times` times; how often it was another than `value`. Its loop
+ * is from drill_spin_begin to drill_spin_end. */
+extern uint64_t drill_spin(const uint64_t *word, uint64_t value,
+			   uint64_t times);
 extern const char drill_spin_begin[], drill_spin_end[];
 
-/* Reads one word over and over; how often it was another than `value`. The
- * function stands once, so that its code has an address. */
-__attribute__((noinline, noclone)) static uint64_t spin(const uint64_t *word,
-							uint64_t value)
-{
-	uint64_t left = SPINS, wrong = 0;
-
-	__asm__ volatile(".globl drill_spin_begin, drill_spin_end\n"
-			 "drill_spin_begin:\n"
-			 "1:	cmp (%[word]), %[value]\n"
-			 "	je 2f\n"
-			 "	inc %[wrong]\n"
-			 "2:	dec %[left]\n"
-			 "	jnz 1b\n"
-			 "drill_spin_end:\n"
-			 : [left] "+r"(left), [wrong] "+r"(wrong)
-			 : [word] "r"(word), [value] "r"(value)
-			 : "memory", "cc");
-	return wrong;
-}
+__asm__(".text\n"
+	".globl drill_spin, drill_spin_begin, drill_spin_end\n"
+	".type drill_spin, @function\n"
+	"drill_spin:\n"
+	"	xor %eax, %eax\n"
+	"drill_spin_begin:\n"
+	"1:	cmp (%rdi), %rsi\n"
+	"	je 2f\n"
+	"	inc %rax\n"
+	"2:	dec %rdx\n"
+	"	jnz 1b\n"
+	"drill_spin_end:\n"
+	"	ret\n"
+	".size drill_spin, . - drill_spin\n");
 
 static void *spin_thread(void *arg)
 {
 	struct spinner *s = arg;
 
 	while (!atomic_load(&s->stop)) {
-		atomic_fetch_add(&s->wrong, spin(s->word, s->value));
+		atomic_fetch_add(&s->wrong,
+				 drill_spin(s->word, s->value, SPINS));
 		atomic_fetch_add(&s->rounds, 1);
 	}
 	return NULL;
@@ -91,7 +90,7 @@ static int consume(struct world *w, const struct world_victim *v,
 
 static int spin_and_consume(struct world *w)
 {
-	struct world_victim v;
+	struct world_victim v = { 0 };
 	struct spinner s = { 0 };
 	pthread_t thread;
 	int r = world_pick(w, TF_WORK_COMMON, &v);
