@@ -11,13 +11,21 @@ extern const struct drill_case drill_vmm_consumed_shared;
 extern const struct drill_case drill_vmm_consumed_unique;
 extern const struct drill_case drill_lib_srao_shared;
 extern const struct drill_case drill_lib_srar_shared;
+extern const struct drill_case drill_lib_restart;
 
+/* clang-format off: a line for each */
 const struct drill_case *const drill_cases[] = {
-	&drill_vmm_deferred_shared, &drill_vmm_deferred_zero,
-	&drill_vmm_deferred_unique, &drill_vmm_consumed_shared,
-	&drill_vmm_consumed_unique, &drill_lib_srao_shared,
-	&drill_lib_srar_shared,     NULL,
+	&drill_vmm_deferred_shared,
+	&drill_vmm_deferred_zero,
+	&drill_vmm_deferred_unique,
+	&drill_vmm_consumed_shared,
+	&drill_vmm_consumed_unique,
+	&drill_lib_srao_shared,
+	&drill_lib_srar_shared,
+	&drill_lib_restart,
+	NULL,
 };
+/* clang-format on */
 
 const struct drill_case *drill_case_find(const char *name)
 {
