@@ -146,8 +146,8 @@ static json_t *ask(struct ctl *c, const char *command, json_t *args)
 	return bad ? NULL : read_object(c);
 }
 
-/* What un-merging will take, before it begins. */
-static void announce_unmerge(struct ctl *c)
+/* Switching off: what un-merging takes, before it begins. */
+static void announce_off(struct ctl *c)
 {
 	json_t *none = json_object(), *answer = ask(c, "stats", none);
 	const json_t *ret = json_object_get(answer, "return");
@@ -157,8 +157,11 @@ static void announce_unmerge(struct ctl *c)
 
 	if (ret)
 		fprintf(stderr,
-			"twinfold ctl: un-merging everything takes %lld MiB of "
-			"memory and about %lld ms\n",
+			"twinfold ctl: %sun-merging everything takes %lld MiB "
+			"of memory and about %lld ms\n",
+			strcmp(c->command, "stop") ?
+				"" :
+				"what is shared stays so until unmerge; ",
 			(long long)(bytes >> 20), (long long)ms);
 	json_decref(answer);
 	json_decref(none);
@@ -193,8 +196,8 @@ static int talk(struct ctl *c)
 				"is no control socket of twinfold's");
 	}
 	json_decref(greeting);
-	if (!strcmp(c->command, "unmerge"))
-		announce_unmerge(c);
+	if (!strcmp(c->command, "unmerge") || !strcmp(c->command, "stop"))
+		announce_off(c);
 	answer = ask(c, c->command, c->args);
 	code = answer ? print_answer(c, answer) :
 			complain(c, TF_EXIT_FAILED, "the VMM went away");

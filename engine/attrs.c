@@ -210,8 +210,13 @@ int tf_attrs_read(const struct tf_os *os, const struct tf_logger *log,
 	struct tf_attrs a = { 0 };
 	int err = os->read_file(os, "/proc/self/smaps", &text);
 
-	if (err)
+	if (err) {
+		tf_log(log, TF_LOG_WARNING,
+		       "memslot refused: /proc/self/smaps cannot be read "
+		       "(%s); under chroot, mount /proc there",
+		       strerror(-err));
 		return err;
+	}
 	err = attrs_collect(os, log, text, (uintptr_t)start,
 			    (uintptr_t)start + len, &a);
 	if (err)

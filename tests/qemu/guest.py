@@ -145,7 +145,8 @@ class Guest:
                    "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *args]
         if boot:
             command += ["-kernel", kernel(), "-initrd", initramfs(),
-                        "-append", "console=ttyS0 quiet panic=-1 " + append]
+                        "-append", "console=ttyS0 quiet panic=-1 no_timer_check " +
+                        append]
         self.library = library
         self.process = subprocess.Popen(
             command, env=self.environment(library, env), cwd=self.dir,

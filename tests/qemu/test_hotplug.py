@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# ctest-timeout: 180
+# ctest-timeout: 300
 """Memory comes to a running guest and goes, in use and merged.
 
 A DIMM that the guest has filled is unplugged: the guest moves what is in it

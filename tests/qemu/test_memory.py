@@ -32,7 +32,8 @@ def check_merging():
     populated = paused("prealloc", *backend("memory-backend-ram,prealloc=on"),
                        "-machine", "memory-backend=m")
     nodes = paused("nodes", *backend("memory-backend-ram", "128M", "m0"),
-                   *backend("memory-backend-ram", "128M", "m1"),
+                   *backend("memory-backend-ram,host-nodes=0,policy=bind",
+                            "128M", "m1"),
                    "-smp", "2", "-numa", "node,cpus=0,memdev=m0",
                    "-numa", "node,cpus=1,memdev=m1")
     for guest in (plain, populated):

@@ -4,8 +4,10 @@
  * changes of attributes and mappings, other users of the same memory, forks.
  * In every case the bytes are checked.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
 #include <linux/vfio.h>
 #include <string.h>
@@ -87,6 +89,31 @@ static void attributes(void)
 	CHECK(preload_stat("pages_merged") > RAM_PAGES / 4);
 	for (unsigned i = 0; i < 64; i++)
 		CHECK(preload_vma_has(page(ram, i), " dd"));
+	CHECK(preload_holds(ram, 0, RAM_PAGES));
+}
+
+/* By libnuma's function, which this process has from the library alone. */
+static void bound(void)
+{
+	char *ram = preload_merged();
+	const unsigned long node0 = 1;
+	long (*bind)(void *, unsigned long, int, const unsigned long *,
+		     unsigned long, unsigned);
+	int mode;
+
+	*(void **)&bind = dlsym(RTLD_DEFAULT, "mbind");
+	CHECK(bind && !bind(ram, RAM_BYTES, MPOL_BIND, &node0, 64, 0));
+	preload_wait(ram, "merging");
+	preload_passes();
+	CHECK(preload_stat("pages_merged") > RAM_PAGES / 4);
+	for (unsigned i = 0; i < RAM_PAGES; i++)
+		*page(ram, i) ^= 1;
+	for (unsigned i = 0; i < RAM_PAGES; i++) {
+		*page(ram, i) ^= 1;
+		CHECK(!syscall(SYS_get_mempolicy, &mode, NULL, 0, page(ram, i),
+			       MPOL_F_ADDR));
+		CHECK(mode == MPOL_BIND);
+	}
 	CHECK(preload_holds(ram, 0, RAM_PAGES));
 }
 
@@ -226,6 +253,7 @@ static const struct preload_case cases[] = {
 	{ .name = "small_blocks", .run = small_blocks },
 	{ .name = "discards", .run = discards },
 	{ .name = "attributes", .run = attributes },
+	{ .name = "bound", .run = bound },
 	{ .name = "unmapped", .run = unmapped },
 	{ .name = "mapped_over", .run = mapped_over },
 	{ .name = "remapped", .run = remapped },

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The preload library's settings, refusals and protocol: a bad value leaves
- * the VMM alone and is named; direct I/O that does not pin ends merging; a
+ * the VMM alone and is named; I/O that does not pin ends merging; a
  * process without rights runs on; unknown keys are refused.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/vhost.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -33,6 +35,16 @@ static void left_alone(void)
 	CHECK(!ram[0] && preload_holds(ram, 1, RAM_PAGES));
 }
 
+static void check_forbidden(char *ram)
+{
+	char desc[200];
+
+	CHECK(!preload_ask("pass", NULL, desc, sizeof(desc)));
+	CHECK(strstr(desc, "merging is off"));
+	CHECK(!preload_ask("start", NULL, desc, sizeof(desc)));
+	CHECK(preload_holds(ram, 0, RAM_PAGES));
+}
+
 static void only_ras(void)
 {
 	char *ram = preload_map(), text[400];
@@ -43,17 +55,8 @@ static void only_ras(void)
 	usleep(300000);
 	CHECK(!preload_stat("full_scans"));
 	CHECK(preload_vma_has(ram, " mg"));
-	CHECK(preload_holds(ram, 0, RAM_PAGES));
-}
-
-static void check_forbidden(char *ram)
-{
-	char desc[200];
-
-	CHECK(!preload_ask("pass", NULL, desc, sizeof(desc)));
-	CHECK(strstr(desc, "merging is off"));
-	CHECK(!preload_ask("start", NULL, desc, sizeof(desc)));
-	CHECK(preload_holds(ram, 0, RAM_PAGES));
+	check_forbidden(ram);
+	CHECK(!preload_stat("full_scans"));
 }
 
 /* On tmpfs, whose direct I/O copies; the allow-list does not know it. Opened
@@ -129,6 +132,35 @@ static void direct_received(void)
 	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
 	send_fd(pair[0], fd);
 	CHECK(recvmsg(pair[1], &m, 0) == 1);
+	check_forbidden(ram);
+}
+
+/* Only where KVM does not pin for them: so says the kernel's version. */
+static void nested(void)
+{
+	char *ram = preload_merged();
+	struct kvm_cpuid2 *cpuid = calloc(1, 4096);
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	CHECK(cpuid && personality(PER_LINUX | UNAME26) >= 0);
+	cpuid->nent = 2;
+	cpuid->entries[0].function = 1;
+	cpuid->entries[1].function = 0x80000001;
+	CHECK(ioctl(fd, KVM_SET_CPUID2, cpuid) == -1 && errno == ENOTTY);
+	preload_passes();
+	cpuid->entries[1].ecx = 1u << 2;
+	CHECK(ioctl(fd, KVM_SET_CPUID2, cpuid) == -1 && errno == ENOTTY);
+	check_forbidden(ram);
+	free(cpuid);
+}
+
+static void vhost_scsi(void)
+{
+	char *ram = preload_merged();
+	struct vhost_scsi_target target = { 0 };
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	CHECK(ioctl(fd, VHOST_SCSI_SET_ENDPOINT, &target) == -1);
 	check_forbidden(ram);
 }
 
@@ -253,6 +285,8 @@ static const struct preload_case cases[] = {
 	{ .name = "direct_received",
 	  .run = direct_received,
 	  .said = "O_DIRECT" },
+	{ .name = "nested", .run = nested, .said = "vmx or svm" },
+	{ .name = "vhost_scsi", .run = vhost_scsi, .said = "vhost-scsi" },
 	{ .name = "kvm_addresses", .run = kvm_addresses },
 	{ .name = "without_rights",
 	  .run = without_rights,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# ctest-timeout: 180
+# ctest-timeout: 300
 """QEMU 10: a guest with a direct disk comes there from the installed QEMU.
 
 It merges, heals, and moves on, from 10 to 10 and back, with the

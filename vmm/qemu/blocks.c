@@ -174,6 +174,24 @@ void tq_blocks_name(char *addr, size_t len)
 	tq_scan_wake();
 }
 
+static int add_memslot(const struct tq_block *b, char *why, size_t size)
+{
+	int err;
+
+	tq_say_last(why, size);
+	/* It was said before, and may be tried for long. */
+	tq_say_quiet(b->state == TQ_BLOCK_REFUSED);
+	err = tf_guest_add_memslot(tq_life()->guest, slot_of(b), b->gpa,
+				   b->start, b->bytes);
+	tq_say_quiet(false);
+	tq_say_last(why, size);
+	if (err && !why[0])
+		snprintf(why, size, "%s", strerror(-err));
+	if (err && b->state == TQ_BLOCK_REFUSED && strcmp(why, b->reason) != 0)
+		tq_say(TF_LOG_WARNING, "%s", why);
+	return err;
+}
+
 static void attach(struct tq_block *b)
 {
 	int err;
@@ -183,10 +201,7 @@ static void attach(struct tq_block *b)
 		tq_block_refuse(b, 0, tq_life_idle());
 		return;
 	}
-	tq_say_last(why, sizeof(why));
-	err = tf_guest_add_memslot(tq_life()->guest, slot_of(b), b->gpa,
-				   b->start, b->bytes);
-	tq_say_last(why, sizeof(why));
+	err = add_memslot(b, why, sizeof(why));
 	if (!err) {
 		b->state = TQ_BLOCK_MERGING;
 		b->reason[0] = '\0';
@@ -198,8 +213,7 @@ static void attach(struct tq_block *b)
 	b->state = TQ_BLOCK_REFUSED;
 	/* Another userfaultfd of QEMU's may come to its end. */
 	b->retry_ns = strstr(why, "userfaultfd") ? now_ns() + 2000ull * MS : 0;
-	snprintf(b->reason, sizeof(b->reason), "%s",
-		 why[0] ? why : strerror(-err));
+	snprintf(b->reason, sizeof(b->reason), "%s", why);
 }
 
 unsigned tq_blocks_attach(unsigned ms)

@@ -160,7 +160,8 @@ static void begin(void)
 		tq_sigbus_begin();
 		tq_sigmask_begin();
 	}
-	tq_scan_reasons(say_reason, NULL);
+	if (life.env.dedup)
+		tq_scan_reasons(say_reason, NULL);
 	tq_direct_check_all();
 	tq_say(TF_LOG_NOTICE, "version %s, mode %s, pace %u", TF_VERSION,
 	       !life.env.ras   ? "dedup" :

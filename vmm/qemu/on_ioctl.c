@@ -73,6 +73,9 @@ static void before(unsigned long request, const void *arg)
 		tq_change_refuse(address(ioas->user_va), ioas->length, 0,
 				 for_devices);
 		break;
+	case KVM_SET_CPUID2:
+		tq_nested_check(arg);
+		break;
 	case VHOST_SCSI_SET_ENDPOINT:
 		tq_scan_forbid("vhost-scsi does I/O without pinning pages");
 		break;

@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vmm/qemu/preload.h"
 
@@ -23,6 +25,9 @@ void *tq_mremap(void *addr, size_t len, size_t want, int flags, ...)
 int tq_mprotect(void *addr, size_t len, int prot) TQ_EXPORT("mprotect");
 int tq_madvise(void *addr, size_t len, int advice) TQ_EXPORT("madvise");
 int tq_mlockall(int flags) TQ_EXPORT("mlockall");
+long tq_mbind(void *addr, unsigned long len, int mode,
+	      const unsigned long *nodes, unsigned long max, unsigned flags)
+	TQ_EXPORT("mbind");
 
 void *tq_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
@@ -65,6 +70,17 @@ int tq_mprotect(void *addr, size_t len, int prot)
 {
 	bool begun = tq_change_begin(addr, len);
 	int r = tq_real()->mprotect(addr, len, prot);
+
+	tq_change_end(begun);
+	return r;
+}
+
+/* libnuma's, which may not be there: as it does. */
+long tq_mbind(void *addr, unsigned long len, int mode,
+	      const unsigned long *nodes, unsigned long max, unsigned flags)
+{
+	bool begun = tq_change_begin(addr, len);
+	long r = syscall(SYS_mbind, addr, len, mode, nodes, max, flags);
 
 	tq_change_end(begun);
 	return r;

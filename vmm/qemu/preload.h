@@ -13,6 +13,7 @@
  *   gpa.c      KVM's memslots: which guest address is where
  *   scan.c     the scanning thread, and reasons not to merge
  *   direct.c   direct I/O that the fence would not see
+ *   nested.c   nor what KVM does for nested guests
  *   sigbus.c   QEMU's SIGBUS handler becomes the next one
  *   sigmask.c  SIGBUS stays open in QEMU's threads
  *   on_*.c     the interposed functions
@@ -86,6 +87,8 @@ void tq_say(enum tf_log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* A tf_log_fn. */
 void tq_say_line(void *user, enum tf_log_level level, const char *line);
+/* What this thread says is not written, only remembered, or written again. */
+void tq_say_quiet(bool on);
 /* The last warning that this thread said since the call before, or "". */
 void tq_say_last(char *ret, size_t size);
 
@@ -202,6 +205,12 @@ void tq_scan_reasons(void (*each)(const char *, void *), void *arg);
 void tq_direct_check(int fd, int flags);
 /* The same for all descriptors that there are. */
 void tq_direct_check_all(void);
+
+/* nested.c ---------------------------------------------------------------- */
+
+struct kvm_cpuid2;
+/* A vCPU gets these features: may the guest have guests of its own? */
+void tq_nested_check(const struct kvm_cpuid2 *cpuid);
 
 /* sigbus.c ---------------------------------------------------------------- */
 

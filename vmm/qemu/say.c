@@ -18,6 +18,7 @@
 static int to = STDERR_FILENO;
 static enum tf_log_level most = TF_LOG_NOTICE;
 static __thread char last[160];
+static __thread bool quiet;
 
 int tq_say_open(const char *path)
 {
@@ -42,7 +43,7 @@ void tq_say_line(void *user, enum tf_log_level level, const char *line)
 	(void)user;
 	if (level <= TF_LOG_WARNING)
 		snprintf(last, sizeof(last), "%s", line);
-	if (level > most)
+	if (level > most || quiet)
 		return;
 	len = snprintf(text, sizeof(text), "twinfold: %.480s\n", line);
 	/* There is nobody to tell that the log cannot be written. */
@@ -61,6 +62,11 @@ void tq_say(enum tf_log_level level, const char *fmt, ...)
 	va_end(ap);
 	tq_say_line(NULL, level, line);
 	errno = saved;
+}
+
+void tq_say_quiet(bool on)
+{
+	quiet = on;
 }
 
 void tq_say_last(char *ret, size_t size)

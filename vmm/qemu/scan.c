@@ -163,6 +163,8 @@ int tq_scan_begin(const struct tq_life *life)
 	int err;
 
 	atomic_store(&on, life->env.dedup);
+	if (!life->env.dedup)
+		tq_scan_forbid("TWINFOLD_MODE is ras: merging is left to KSM");
 	err = tf_thread_start(&thread, scan_main, (void *)life);
 	if (!err)
 		pthread_setname_np(thread, "twinfold-scan");
