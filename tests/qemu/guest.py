@@ -80,8 +80,18 @@ def kernel():
     return sorted(glob.glob(KERNEL + "/boot/vmlinuz-*"))[-1]
 
 
+def pack(root, path):
+    """An initramfs of the folder `root`."""
+    names = subprocess.run(["find", "."], cwd=root, check=True,
+                           capture_output=True).stdout
+    with open(path, "wb") as out:
+        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root,
+                       input=names, stdout=out, check=True)
+    return path
+
+
 def initramfs():
-    """Build it once: busybox, init.sh, the modules for a disk."""
+    """Build it once: busybox, init.sh, the modules for devices."""
     path = os.path.join(work, "initrd")
     if os.path.exists(path):
         return path
@@ -95,12 +105,7 @@ def initramfs():
         for found in glob.glob(f"{KERNEL}/lib/modules/*/kernel/**/{name}.ko",
                                recursive=True):
             shutil.copy(found, f"{root}/modules/{n}-{name}.ko")
-    names = subprocess.run(["find", "."], cwd=root, check=True,
-                           capture_output=True).stdout
-    with open(path, "wb") as out:
-        subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root,
-                       input=names, stdout=out, check=True)
-    return path
+    return pack(root, path)
 
 
 class Lines:
@@ -131,11 +136,12 @@ class Lines:
 
 class Guest:
     """One QEMU. `library`: with the preload library; `env`: TWINFOLD_*;
-    `newer`: QEMU 10; `append`: for the kernel's command line."""
+    `newer`: QEMU 10; `append`: for the kernel's command line; `initrd`: not
+    the usual one."""
 
     def __init__(self, name, *args, library=True, boot=True, mem=256,
                  env=None, prefix=(), accel="tcg", newer=False,
-                 append=""):
+                 append="", initrd=None):
         self.dir = os.path.join(work, name)
         os.makedirs(self.dir)
         command = [*prefix, *qemu(newer), "-accel", accel,
@@ -144,7 +150,7 @@ class Guest:
                    "-serial", f"file:{self.dir}/console",
                    "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *args]
         if boot:
-            command += ["-kernel", kernel(), "-initrd", initramfs(),
+            command += ["-kernel", kernel(), "-initrd", initrd or initramfs(),
                         "-append", "console=ttyS0 quiet panic=-1 no_timer_check " +
                         append]
         self.library = library

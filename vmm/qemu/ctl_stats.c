@@ -93,14 +93,10 @@ static void put_reason(const char *why, void *reasons)
 	json_array_append_new(reasons, json_string(why));
 }
 
-static json_t *reasons_json(const struct tf_stats *s)
+static json_t *reasons_json(void)
 {
 	json_t *reasons = json_array();
 
-	if (!s->can_merge && !tq_life_idle())
-		put_reason("this process cannot merge: see the log (Linux 6.8, "
-			   "/dev/userfaultfd, /proc/self/pagemap)",
-			   reasons);
 	tq_scan_reasons(put_reason, reasons);
 	return reasons;
 }
@@ -134,7 +130,7 @@ json_t *tq_ctl_stats(void)
 	json_object_set_new(o, "scanning", json_boolean(tq_scan_is_on()));
 	put(o, "unmerge_bytes", g.pages_merged * TF_PAGE_SIZE);
 	put(o, "unmerge_ms", g.pages_merged * UNMERGE_US / 1000);
-	json_object_set_new(o, "reasons", reasons_json(&s));
+	json_object_set_new(o, "reasons", reasons_json());
 	tq_blocks_each(put_block, blocks);
 	json_object_set_new(o, "blocks", blocks);
 	return o;

@@ -79,6 +79,18 @@ void tq_life_retire(const char *why)
 	pthread_rwlock_unlock(&engine_lock);
 }
 
+/* The engine has said why. */
+static void forbid_if_unable(void)
+{
+	struct tf_stats s = { .size = sizeof(s) };
+	char why[160];
+
+	tq_say_last(why, sizeof(why));
+	tf_engine_stats(life.engine, &s);
+	if (!s.can_merge)
+		tq_scan_forbid(why);
+}
+
 static int engine_begin(void)
 {
 	struct tf_engine_opts opts;
@@ -93,9 +105,12 @@ static int engine_begin(void)
 		return ras.vmce_eventfd;
 	tf_engine_opts_init(&opts);
 	opts.log = tq_say_line;
+	tq_say_last(NULL, 0);
 	if (life.env.dedup && life.env.ras)
 		opts.min_copies = 2;
 	err = tf_engine_create(&opts, &life.engine);
+	if (!err)
+		forbid_if_unable();
 	if (!err)
 		err = tf_guest_create(life.engine, &guest, &life.guest);
 	if (!err && life.env.ras)
@@ -141,6 +156,8 @@ static void begin(void)
 		       life.env.bad);
 	if (err || life.env.bad[0])
 		return;
+	if (life.env.dedup)
+		tq_scan_reasons(say_reason, NULL);
 	tq_inside = true;
 	err = all_begin();
 	tq_inside = false;
@@ -160,8 +177,6 @@ static void begin(void)
 		tq_sigbus_begin();
 		tq_sigmask_begin();
 	}
-	if (life.env.dedup)
-		tq_scan_reasons(say_reason, NULL);
 	tq_direct_check_all();
 	tq_say(TF_LOG_NOTICE, "version %s, mode %s, pace %u", TF_VERSION,
 	       !life.env.ras   ? "dedup" :

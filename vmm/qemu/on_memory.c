@@ -100,7 +100,7 @@ static int advise_mergeable(void *addr, size_t len)
 	const struct tq_life *life = tq_life_begin();
 	int r = 0;
 
-	if (!life || tq_life_idle() || !life->env.dedup ||
+	if (!life || tq_life_idle() || tq_scan_is_forbidden() ||
 	    (uintptr_t)addr % TF_PAGE_SIZE)
 		r = tq_real()->madvise(addr, len, MADV_MERGEABLE);
 	if (!r && life)

@@ -89,7 +89,8 @@ void tq_say(enum tf_log_level level, const char *fmt, ...)
 void tq_say_line(void *user, enum tf_log_level level, const char *line);
 /* What this thread says is not written, only remembered, or written again. */
 void tq_say_quiet(bool on);
-/* The last warning that this thread said since the call before, or "". */
+/* The last warning that this thread said since the call before, or "". `ret`
+ * may be NULL. */
 void tq_say_last(char *ret, size_t size);
 
 /* life.c ------------------------------------------------------------------ */
@@ -196,6 +197,7 @@ int tq_scan_pass(struct tf_pass *ret);
 void tq_scan_wake(void);
 /* No page is merged from now on, when this returns. */
 void tq_scan_forbid(const char *why);
+bool tq_scan_is_forbidden(void);
 /* Call `each` for every reason. */
 void tq_scan_reasons(void (*each)(const char *, void *), void *arg);
 

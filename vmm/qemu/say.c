@@ -71,6 +71,7 @@ void tq_say_quiet(bool on)
 
 void tq_say_last(char *ret, size_t size)
 {
-	snprintf(ret, size, "%s", last);
+	if (ret)
+		snprintf(ret, size, "%s", last);
 	last[0] = '\0';
 }

@@ -197,6 +197,11 @@ bool tq_scan_is_on(void)
 	return atomic_load(&on) && !atomic_load(&forbidden);
 }
 
+bool tq_scan_is_forbidden(void)
+{
+	return atomic_load(&forbidden);
+}
+
 static bool reason_add(const char *why)
 {
 	TF_LOCKED(&reasons_lock);
