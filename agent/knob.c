@@ -1,32 +1,46 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Owns the list of changed settings. What restoring needs is kept in static
- * memory and used with system calls alone, because it may happen in a signal
- * handler. An entry is complete before it is counted, and is counted until
- * it has been written back. No locks: one thread.
+ * Owns the list of changed settings. Restoring makes system calls alone,
+ * because it may happen in a signal handler, and reads what it needs from a
+ * mapping that is shared with the guardian, who restores if this process was
+ * killed. An entry is complete before it is counted, and is counted until it
+ * has been written back. No locks: one thread.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "agent/guardian.h"
 #include "agent/knob.h"
 
 #define MAX_KNOBS 24
+
+/* One second. */
+#define LOCK_TRIES 20
+#define LOCK_NAP_NS 50000000
 
 struct knob {
 	char path[96];
 	char value[64];
 };
 
-static struct knob knobs[MAX_KNOBS];
-static volatile sig_atomic_t n_knobs;
-static volatile pid_t watched;
+struct knobs {
+	volatile sig_atomic_t n;
+	volatile pid_t watched;
+	struct knob knob[MAX_KNOBS];
+};
+
+static struct knobs own;
+static struct knobs *knobs = &own;
 
 static const int fatal_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
@@ -95,21 +109,22 @@ int knob_read_u64(const char *path, unsigned long long *ret)
 
 static int push(const char *path, const char *value)
 {
-	struct knob *k = &knobs[n_knobs];
+	struct knob *k = &knobs->knob[knobs->n];
 
-	if (n_knobs == MAX_KNOBS || strlen(path) >= sizeof(k->path) ||
+	if (knobs->n == MAX_KNOBS || strlen(path) >= sizeof(k->path) ||
 	    strlen(value) >= sizeof(k->value))
 		return -EOVERFLOW;
 	memcpy(k->path, path, strlen(path) + 1);
 	memcpy(k->value, value, strlen(value) + 1);
-	n_knobs = n_knobs + 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	knobs->n = knobs->n + 1;
 	return 0;
 }
 
 static int is_saved(const char *path)
 {
-	for (int i = 0; i < n_knobs; i++)
-		if (!strcmp(knobs[i].path, path))
+	for (int i = 0; i < knobs->n; i++)
+		if (!strcmp(knobs->knob[i].path, path))
 			return 1;
 	return 0;
 }
@@ -144,29 +159,35 @@ static void complain(const char *path)
 		return;
 }
 
+static void restore(void)
+{
+	if (knobs->watched > 0) {
+		kill(knobs->watched, SIGKILL);
+		while (waitpid(knobs->watched, NULL, 0) < 0 && errno == EINTR)
+			continue;
+		knobs->watched = 0;
+	}
+	while (knobs->n) {
+		const struct knob *k = &knobs->knob[knobs->n - 1];
+
+		if (knob_write(k->path, k->value))
+			complain(k->path);
+		knobs->n = knobs->n - 1;
+	}
+}
+
 void knob_restore(void)
 {
 	int saved_errno = errno;
 
-	if (watched > 0) {
-		kill(watched, SIGKILL);
-		while (waitpid(watched, NULL, 0) < 0 && errno == EINTR)
-			continue;
-		watched = 0;
-	}
-	while (n_knobs) {
-		const struct knob *k = &knobs[n_knobs - 1];
-
-		if (knob_write(k->path, k->value))
-			complain(k->path);
-		n_knobs = n_knobs - 1;
-	}
+	restore();
+	guardian_end();
 	errno = saved_errno;
 }
 
 void knob_watch_child(pid_t pid)
 {
-	watched = pid;
+	knobs->watched = pid;
 }
 
 static void on_fatal(int sig)
@@ -188,27 +209,67 @@ static void catch_signals(void)
 			sigaction(fatal_signals[i], &sa, NULL);
 }
 
-int knob_guard(void)
+static int share(void)
 {
-	/* The lock lasts as long as the process: the descriptor stays open. */
+	void *at = mmap(NULL, sizeof(*knobs), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return -errno;
+	memcpy(at, knobs, sizeof(*knobs));
+	knobs = at;
+	return 0;
+}
+
+/* Somebody may only be looking at the settings, or be about to end. */
+static int lock_soon(int fd)
+{
+	const struct timespec nap = { .tv_nsec = LOCK_NAP_NS };
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB); i++) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (i == LOCK_TRIES)
+			return -EBUSY;
+		nanosleep(&nap, NULL);
+	}
+	return 0;
+}
+
+/* The lock lasts as long as the process, and its guardian: the descriptor
+ * stays open. */
+static int lock_settings(void)
+{
 	int fd = open(KNOB_MAX_MAP_COUNT, O_RDONLY | O_CLOEXEC);
+	int err;
 
 	if (fd < 0)
 		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-
+	err = lock_soon(fd);
+	if (err)
 		close(fd);
+	return err;
+}
+
+int knob_guard(void)
+{
+	int err = lock_settings();
+
+	if (!err)
+		err = share();
+	if (!err)
+		err = guardian_start(restore);
+	if (err)
 		return err;
-	}
 	catch_signals();
 	return atexit(knob_restore) ? -ENOMEM : 0;
 }
 
 void knob_forget(void)
 {
-	n_knobs = 0;
-	watched = 0;
+	guardian_forget();
+	memset(&own, 0, sizeof(own));
+	knobs = &own;
 	for (size_t i = 0; i < sizeof(fatal_signals) / sizeof(int); i++) {
 		struct sigaction old;
 

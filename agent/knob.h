@@ -2,8 +2,9 @@
 /*
  * Settings of the whole host that a measurement changes for its duration:
  * one-line files under /sys and /proc. Each keeps its first value, and all
- * are put back, the last one first, by knob_restore(), at exit, and when
- * SIGINT, SIGTERM, SIGHUP or SIGQUIT ends the process.
+ * are put back, the last one first, by knob_restore(), at exit, and when a
+ * signal ends the process: by itself, or, where it was killed, by a guardian
+ * (guardian.h).
  *
  * One process at a time: knob_guard() holds a lock on the host's settings.
  * For one thread; a forked child must call knob_forget() first.
@@ -18,7 +19,8 @@
 
 /*
  * Begin: lock out other processes that do the same, arrange for the
- * restoring. 0, -EBUSY when another process holds the lock, or what the
+ * restoring. Before there is any memory to be measured: the guardian is a
+ * fork. Once in a process. 0, -EBUSY when another process holds the lock, or what the
  * kernel says.
  */
 int knob_guard(void);

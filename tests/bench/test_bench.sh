@@ -26,8 +26,12 @@ fail() {
 	failures=$((failures + 1))
 }
 
+# At rest: whoever changes them holds this lock, as `twinfold bench` does.
 show_settings() {
-	grep -H . "${settings[@]}"
+	(
+		flock -w 60 9 || echo "another program has changed them"
+		grep -H . "${settings[@]}"
+	) 9</proc/sys/vm/max_map_count
 }
 
 before=$(show_settings)
@@ -132,6 +136,28 @@ check_signal() {
 	end_long "SIG$1" "$2"
 }
 
+# Nothing of it is left to put the settings back, but its guardian.
+check_killed() {
+	local child rc=0
+
+	start_long || {
+		fail "SIGKILL: the bench did not start"
+		return
+	}
+	child=$(cut -d ' ' -f 1 "/proc/$running/task/$running/children")
+	kill -s KILL "$running"
+	wait "$running" || rc=$?
+	running=
+	[[ $rc -eq 137 ]] || fail "SIGKILL: exit $rc, not 137"
+	for _ in $(seq 100); do
+		[[ $(show_settings) == "$before" && ! -e /proc/$child ]] && break
+		sleep 0.1
+	done
+	same_settings "SIGKILL"
+	[[ ! -e /proc/$child ]] || fail "SIGKILL: the measuring process runs on"
+	ran=$((ran + 1))
+}
+
 check_dead_child() {
 	local child
 
@@ -192,6 +218,7 @@ check_case "heal --mem 16" n sharers p50_us p99_us all_sharers_us find_ratio
 if [[ -w $ksm/run && $skipped -eq 0 ]]; then
 	check_signal INT 130
 	check_signal TERM 143
+	check_killed
 	check_dead_child
 fi
 

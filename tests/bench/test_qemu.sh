@@ -24,8 +24,12 @@ fail() {
 	exit 1
 }
 
+# At rest: whoever changes them holds this lock, as `twinfold bench` does.
 show_settings() {
-	grep -H . "${settings[@]}"
+	(
+		flock -w 60 9 || echo "another program has changed them"
+		grep -H . "${settings[@]}"
+	) 9</proc/sys/vm/max_map_count
 }
 
 check_usage() {

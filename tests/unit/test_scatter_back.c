@@ -4,6 +4,8 @@
  * break and discard their pages, and they come back. Changes KSM's settings
  * for its duration and puts them back; skips where KSM is missing, in use, or
  * may not be set up.
+ *
+ * ctest-lock: ksm
  */
 #include <sys/mman.h>
 
