@@ -142,18 +142,6 @@ static void answer_dup(struct tf_ras *ras, struct ras_request *q,
 	ras_request_done(ras, q);
 }
 
-/* Nobody can write to it: it is a sharer as any other. */
-static void rejoin(struct tf_block *b, unsigned page)
-{
-	struct tf_engine *e = b->region->engine;
-	uint32_t dup = b->frames[page].shared.dup;
-
-	if (tf_dup_reserve(e, dup))
-		return;
-	tf_book_leave(b, page);
-	tf_dup_link(e, dup, b, page);
-}
-
 static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 			 struct tf_ras_verdict *told, struct tf_region *r)
 {
@@ -168,7 +156,7 @@ static bool answer_frame(struct tf_ras *ras, struct ras_request *q,
 		return false;
 	}
 	if (b && !q->again && tf_cow_is_lost(b, page))
-		rejoin(b, page);
+		ras_rejoin(b, page);
 	if (!b || b->frames[page].state != TF_FRAME_SHARED) {
 		answer_private(ras, q, r);
 		return false;

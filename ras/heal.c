@@ -245,8 +245,10 @@ static bool heal_round(struct tf_ras *ras, struct ras_heal *heal, bool first)
 		heal->source = heal->fresh ? TF_RAS_FROM_FRESH_COPY :
 					     TF_RAS_FROM_DUP;
 	}
-	if (first && heal->first)
+	if (first && heal->first) {
 		move_first(ras, heal, heal->fresh);
+		ras_recall(e, heal->dup);
+	}
 	left = move_all(ras, heal->dup, heal->fresh);
 	tf_dup_let_go(e, donor);
 	return left;
@@ -273,6 +275,8 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal)
 	ras_hold(e, heal->dup);
 	if (heal->fresh)
 		tf_dup_hold(e, heal->fresh);
+	if (!heal->first)
+		ras_recall(e, heal->dup);
 	for (; round < ROUNDS && heal_round(ras, heal, first); first = false)
 		round += !heal->fresh || !tf_dup_get(e, heal->fresh)->bad;
 	if (heal->fresh)

@@ -9,6 +9,7 @@
  *   classify.c  what an address is
  *   owned.c     what is the engine's own memory
  *   heal.c      gives the sharers of a lost dup another one
+ *   recall.c    finds those that are in no list
  *   vmce.c      machine checks that wait for their guests
  *   inject.c    faults on purpose
  *
@@ -153,6 +154,13 @@ bool ras_heal_dup(struct tf_ras *ras, struct ras_heal *heal);
 /* Keep a dup and its store from being freed, by whoever. */
 void ras_hold(struct tf_engine *e, uint32_t dup);
 void ras_let_go(struct tf_engine *e, uint32_t dup);
+
+/* recall.c: called as those of heal.c. */
+/* A frame that the kernel would copy on write shares its dup again. */
+void ras_rejoin(struct tf_block *b, unsigned page);
+/* So do all that lost their page with this dup, if there is a copy to heal
+ * from. */
+void ras_recall(struct tf_engine *e, uint32_t dup);
 
 /* Once for a lost dup, whoever heals its sharers, and however often. `fresh`:
  * 0 if they go to dups that were there. */

@@ -203,6 +203,31 @@ static void a_cow_frame_that_was_forgotten_heals(void **state)
 	ras_close(&w);
 }
 
+/* Nobody touches it: it is healed with the others, and theirs is the only
+ * error. */
+static void a_cow_frame_heals_with_the_others(void **state)
+{
+	struct unit_ras w;
+	unsigned same;
+
+	(void)state;
+	open_cow(&w);
+	same = page_of_same_dup(&w);
+	ras_lose(&w, same);
+	ras_seam.victim = NULL;
+	if (unit_state(&w.u, w.ram) == TF_FRAME_COW)
+		madvise(w.ram, TF_PAGE, MADV_DONTNEED);
+	unit_assert_page(ras_page(&w, same), SEED);
+	ras_settle(&w);
+	assert_int_equal(unit_state(&w.u, w.ram), TF_FRAME_SHARED);
+	assert_int_equal(unit_stats(&w.u).pages_cow, 0);
+	assert_int_equal(unit_stats(&w.u).quarantined, 1);
+	unit_assert_page(w.ram, SEED);
+	ras_assert_no_vmce(&w);
+	unit_check(&w.u);
+	ras_close(&w);
+}
+
 /* Two refusals, of the move: what was there is put back. Nobody may see it. */
 static long map_never(const struct tf_os *os, void *addr, size_t len, int prot,
 		      int flags, int fd, uint64_t off)
@@ -316,6 +341,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_unwritten_cow_frame_heals),
 		cmocka_unit_test(an_unwritten_cow_frame_of_a_memslot_that_goes),
 		cmocka_unit_test(a_cow_frame_that_was_forgotten_heals),
+		cmocka_unit_test(a_cow_frame_heals_with_the_others),
 		cmocka_unit_test(lost_bytes_are_never_seen),
 		cmocka_unit_test(the_event_is_about_the_page_that_was_hit),
 		cmocka_unit_test(a_dup_without_sharers_is_not_healed),
