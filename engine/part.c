@@ -13,6 +13,9 @@
 #include "engine/chain.h"
 #include "engine/mapping.h"
 #include "engine/marker.h"
+#include "engine/pins.h"
+#include "engine/scatter.h"
+#include "engine/spare.h"
 #include "engine/state.h"
 
 bool tf_cow_recover(struct tf_block *b, unsigned page)
@@ -35,11 +38,54 @@ bool tf_cow_recover(struct tf_block *b, unsigned page)
 	return true;
 }
 
+/* A remap that fails may have left nothing mapped, but room for one more. */
+#define PLACE_TRIES 8
+
+static int place(struct tf_region *r, char *spare, char *addr)
+{
+	int err = -EAGAIN;
+
+	for (int i = 0; err && i < PLACE_TRIES; i++)
+		err = tf_spare_place(r, spare, 1, addr);
+	return err;
+}
+
+/*
+ * A page that the kernel has copied by itself: its bytes go to a page of
+ * ours. Whoever writes meanwhile waits; what is read is present or the
+ * kernel's to bring in, so nobody waits for us. A device that holds the
+ * kernel's page would go on writing there: only where all I/O is declared is
+ * it known that none does.
+ */
+static void take_copy(struct tf_block *b, unsigned page)
+{
+	struct tf_region *r = b->region;
+	struct tf_engine *e = r->engine;
+	char *addr = tf_frame_addr(b, page), *spare;
+
+	if (!r->guest->io_declared || tf_pinned(b, page) ||
+	    tf_spare_take(r, 1, &spare))
+		return;
+	if (!tf_protect(e, addr, 1) ||
+	    e->os->copy(e->os, spare, addr, TF_PAGE) || place(r, spare, addr)) {
+		tf_unprotect(e, addr, 1);
+		return;
+	}
+	e->os->uffd_wake(e->os, e->uffd_merged, addr, TF_PAGE);
+	tf_book_private(b, page, true);
+	tf_scatter_adopt(b, page, 1);
+	tf_count_vmas(b);
+}
+
 static bool breakable(struct tf_block *b, unsigned page)
 {
-	if (b->frames[page].state == TF_FRAME_COW)
-		return tf_cow_recover(b, page);
-	return b->frames[page].state == TF_FRAME_SHARED;
+	if (b->frames[page].state != TF_FRAME_COW)
+		return b->frames[page].state == TF_FRAME_SHARED;
+	if (tf_cow_recover(b, page))
+		return true;
+	if (!tf_cow_is_lost(b, page))
+		take_copy(b, page);
+	return false;
 }
 
 /* Frames that were recovered beyond their dup's share, and did not break. */

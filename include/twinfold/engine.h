@@ -103,8 +103,9 @@ struct tf_guest_opts {
 	 * NULL: the guest shares with nobody but itself. */
 	const char *trust_domain;
 	/* Nonzero: every device I/O into guest RAM is bracketed by
-	 * tf_guest_pin() and tf_guest_unpin(). */
-	int io_declared; /* recorded; merging does not depend on it yet */
+	 * tf_guest_pin() and tf_guest_unpin(). Then pages that the kernel has
+	 * copied by itself (tf_stats.pages_cow) can be un-merged too. */
+	int io_declared;
 };
 
 /* What one pass did. Counts are pages (TF_PAGE_SIZE). */
@@ -180,8 +181,9 @@ int tf_guest_add_memslot(struct tf_guest *guest, uint32_t slot, uint64_t gpa,
 /*
  * Forget guest RAM. Call it before the memory is unmapped. Shared frames get
  * their own copy again; if there is no memory for that, or the kernel has
- * copied a page by itself (tf_stats.pages_cow), they stay copy-on-write
- * mappings, and the same memory is refused if it is registered again. Waits
+ * copied a page by itself (tf_stats.pages_cow) and a device may hold it (see
+ * io_declared), they stay copy-on-write mappings, and the same memory is
+ * refused if it is registered again. Waits
  * for a pass to leave the memslot. May run during a pass. ENOENT: no such
  * slot.
  */

@@ -15,7 +15,7 @@
  *
  * TF_SEED: replay; threads run as they like, so a failure may take a few
  * attempts. TF_STEPS: how many. TF_POISON_LEAVE_OUT: names of what is not to
- * be held against the engine, see `gaps`; "parting" without it.
+ * be held against the engine, see `gaps`.
  *
  * ctest-timeout: 240
  */
@@ -37,13 +37,12 @@
 
 /* What can be left out, to look for something else. */
 enum gap {
-	GAP_COW,     /* unwritten COW frames over a lost slot heal */
-	GAP_DELETE,  /* lost pages heal before their memslot goes */
-	GAP_PARTING, /* unwritten COW frames heal before their memslot goes */
+	GAP_COW,    /* unwritten COW frames over a lost slot heal */
+	GAP_DELETE, /* lost pages heal before their memslot goes */
 	GAPS
 };
 
-static const char *const gaps[GAPS] = { "cow", "delete", "parting" };
+static const char *const gaps[GAPS] = { "cow", "delete" };
 
 static struct test {
 	struct prop_rng rng;
@@ -282,7 +281,7 @@ static void add_slot(struct model_guest *g, unsigned i)
 }
 
 /* The kernel's zero page cannot be lost; where a simulated fault says so, only
- * a touch heals it. So it is with frames that the kernel would copy. */
+ * a touch heals it. */
 static void look_before(unsigned guest, unsigned area)
 {
 	struct poison_range r = { guest, model_areas[area].page, 1 };
@@ -292,8 +291,7 @@ static void look_before(unsigned guest, unsigned area)
 		enum tf_frame_state state = prop_frame_state(
 			t.engine, model_page(guest_of(r), r.page));
 
-		if (state == TF_FRAME_ZERO ||
-		    (state == TF_FRAME_COW && !t.strict[GAP_PARTING]))
+		if (state == TF_FRAME_ZERO)
 			poison_apps_look(0, r);
 	}
 }
@@ -452,10 +450,8 @@ static void read_gaps(void)
 {
 	const char *text = getenv("TF_POISON_LEAVE_OUT");
 
-	if (!text)
-		text = gaps[GAP_PARTING];
 	for (unsigned i = 0; i < GAPS; i++)
-		t.strict[i] = !strstr(text, gaps[i]);
+		t.strict[i] = !text || !strstr(text, gaps[i]);
 }
 
 static void report(void)
