@@ -54,7 +54,7 @@ static const struct flag_rule rules[] = {
 struct vma {
 	uintptr_t start, end;
 	char perms[5];
-	unsigned long inode;
+	unsigned long inode, off;
 	char path[96];
 	char flags[128];
 	unsigned pkey;
@@ -127,8 +127,8 @@ static bool vma_next(char **text, struct vma *v)
 		line = *text;
 		if (next)
 			*next = '\0';
-		if (sscanf(line, "%lx-%lx %4s %*x %*s %lu %95[^\n]", &start,
-			   &end, v->perms, &v->inode, v->path) >= 4) {
+		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu %95[^\n]", &start,
+			   &end, v->perms, &v->off, &v->inode, v->path) >= 5) {
 			v->start = start;
 			v->end = end;
 			inside = true;
@@ -161,13 +161,27 @@ static int policy_read(const struct tf_os *os, char *addr, struct tf_attrs *a)
 	return err;
 }
 
+/* Who knows a mapping that would be refused. */
+struct known {
+	tf_attrs_known_fn *fn;
+	void *user;
+};
+
+static bool is_known(const struct known *known, const struct vma *v)
+{
+	return known->fn && !strcmp(v->perms, "rw-p") &&
+	       !strncmp(v->path, "/memfd:twinfold-store", 21) &&
+	       known->fn(known->user, v->start, v->end, v->off);
+}
+
 /* Walk the mappings that cover [start, end): no gap, none refused, all alike.
  */
 static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 			 char *text, uintptr_t start, uintptr_t end,
-			 struct tf_attrs *ret)
+			 const struct known *known, struct tf_attrs *ret)
 {
 	uintptr_t at = start;
+	bool any = false;
 	struct vma v;
 
 	while (at < end && vma_next(&text, &v)) {
@@ -178,6 +192,10 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 			continue;
 		if (v.start > at)
 			break;
+		if (v.start >= start && v.end <= end && is_known(known, &v)) {
+			at = v.end;
+			continue;
+		}
 		err = vma_check(log, &v);
 		if (err)
 			return err;
@@ -185,15 +203,18 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 		err = policy_read(os, (char *)at, &a);
 		if (err)
 			return err;
-		if (at != start && !attrs_same(&a, ret))
+		if (any && !attrs_same(&a, ret))
 			return refuse(
 				log, &v,
 				"differs in its flags or memory policy from "
 				"what is before it; register it as a "
 				"memslot of its own");
 		*ret = a;
+		any = true;
 		at = v.end;
 	}
+	if (at >= end && !any)
+		return refuse(log, &v, "is file-backed, all of it");
 	if (at >= end)
 		return 0;
 	tf_log(log, TF_LOG_WARNING,
@@ -204,8 +225,10 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 }
 
 int tf_attrs_read(const struct tf_os *os, const struct tf_logger *log,
-		  char *start, size_t len, struct tf_attrs *ret)
+		  char *start, size_t len, tf_attrs_known_fn *known, void *user,
+		  struct tf_attrs *ret)
 {
+	const struct known k = { known, user };
 	TF_AUTOFREE char *text = NULL;
 	struct tf_attrs a = { 0 };
 	int err = os->read_file(os, "/proc/self/smaps", &text);
@@ -218,7 +241,7 @@ int tf_attrs_read(const struct tf_os *os, const struct tf_logger *log,
 		return err;
 	}
 	err = attrs_collect(os, log, text, (uintptr_t)start,
-			    (uintptr_t)start + len, &a);
+			    (uintptr_t)start + len, &k, &a);
 	if (err)
 		return err;
 	*ret = a;

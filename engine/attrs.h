@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "engine/base/log.h"
 #include "engine/os.h"
@@ -25,14 +26,20 @@ struct tf_attrs {
 	char name[80]; /* PR_SET_VMA_ANON_NAME, "" = none */
 };
 
+/* Is [start, end), a private mapping of a store's file from `off` on, known,
+ * and to be passed over? */
+typedef bool tf_attrs_known_fn(void *user, uintptr_t start, uintptr_t end,
+			       uint64_t off);
+
 /*
- * Read the attributes of [start, start + len).
+ * Read the attributes of [start, start + len). `known` may be NULL.
  * -ENOMEM: part of it is not mapped (or no memory).
  * -EOPNOTSUPP: not memory that can be merged; one line to `log` says why and
  *   what to do.
  */
 int tf_attrs_read(const struct tf_os *os, const struct tf_logger *log,
-		  char *start, size_t len, struct tf_attrs *ret);
+		  char *start, size_t len, tf_attrs_known_fn *known, void *user,
+		  struct tf_attrs *ret);
 
 /* Apply to anonymous memory: everything. First error wins, none is skipped. */
 int tf_attrs_apply(const struct tf_os *os, const struct tf_attrs *a, char *addr,

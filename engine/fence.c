@@ -129,6 +129,17 @@ static void plug_block(struct tf_engine *e, char *addr, char *end)
 		tf_plug_holes(e, addr, end);
 }
 
+/* What the kernel copied is in no context. */
+static void leave_copies_out(const struct tf_block *b)
+{
+	const struct tf_engine *e = b->region->engine;
+
+	for (unsigned i = 0; b->region->cow && i < TF_BLOCK_PAGES; i++)
+		if (b->frames[i].state == TF_FRAME_COW)
+			e->os->uffd_unregister(e->os, e->uffd_guest,
+					       tf_frame_addr(b, i), TF_PAGE);
+}
+
 int tf_fence_arm(struct tf_block *b)
 {
 	struct tf_region *r = b->region;
@@ -145,6 +156,7 @@ int tf_fence_arm(struct tf_block *b)
 	if (err)
 		return err;
 	b->armed = true;
+	leave_copies_out(b);
 	plug_block(e, start, end);
 	/* Whoever touched a hole before it was plugged. */
 	tf_fence_open(e, start, end);

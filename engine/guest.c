@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/leftover.h"
 #include "engine/memslot.h"
 #include "engine/opts.h"
 #include "engine/state.h"
@@ -55,6 +56,7 @@ void tf_guest_destroy(struct tf_guest *g)
 	while (!tf_list_empty(&g->regions))
 		tf_memslot_remove(tf_container_of(g->regions.next,
 						  struct tf_region, link));
+	tf_leftover_fini(g);
 	tf_list_remove(&g->link);
 	if (e->guest_gone)
 		e->guest_gone(e, g);
@@ -67,6 +69,7 @@ void tf_guest_abandon(struct tf_guest *g)
 	while (!tf_list_empty(&g->regions))
 		tf_memslot_abandon(tf_container_of(g->regions.next,
 						   struct tf_region, link));
+	tf_leftover_fini(g);
 	tf_list_remove(&g->link);
 	guest_free(g);
 }

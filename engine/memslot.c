@@ -13,6 +13,7 @@
 #include "engine/book.h"
 #include "engine/breaks.h"
 #include "engine/budget.h"
+#include "engine/leftover.h"
 #include "engine/part.h"
 #include "engine/scatter.h"
 #include "engine/spare.h"
@@ -137,6 +138,8 @@ static int region_attach(struct tf_guest *g, struct tf_region *r)
 	if (!err)
 		err = tf_frames_init(r);
 	if (!err)
+		err = tf_leftover_prepare(r);
+	if (!err)
 		err = tf_region_insert(e, r);
 	if (err)
 		return err;
@@ -151,6 +154,7 @@ static int region_attach(struct tf_guest *g, struct tf_region *r)
 		       r->slot, -err);
 		return err == -EBUSY || err == -EINVAL ? -EOPNOTSUPP : err;
 	}
+	tf_leftover_adopt(r);
 	r->linear = g->linear_next;
 	g->linear_next += (uint64_t)tf_region_blocks(r) << TF_BLOCK_SHIFT;
 	tf_list_append(&g->regions, &r->link);
@@ -181,7 +185,8 @@ int tf_guest_add_memslot(struct tf_guest *g, uint32_t slot, uint64_t gpa,
 	err = slot_conflicts(r);
 	pthread_mutex_unlock(&e->lock);
 	if (!err)
-		err = tf_attrs_read(e->os, &e->log, r->start, bytes, &r->attrs);
+		err = tf_attrs_read(e->os, &e->log, r->start, bytes,
+				    tf_leftover_is, g, &r->attrs);
 	if (!err)
 		err = memory_check(e, r);
 	pthread_mutex_lock(&e->lock);
@@ -201,6 +206,7 @@ static void frames_leave(struct tf_block *b)
 			tf_book_cow(b, i);
 		if (b->frames[i].state == TF_FRAME_COW) {
 			/* The span stays: the mapping may outlive us. */
+			tf_leftover_note(b, i);
 			b->region->engine->n.cow--;
 			b->region->cow--;
 		} else {

@@ -28,6 +28,7 @@
 
 struct tf_store;
 struct tf_ras;
+struct tf_leftover;
 
 /* Guest pages that are pinned for I/O. Pins nest, so ranges may repeat. */
 struct tf_pin {
@@ -46,6 +47,8 @@ struct tf_guest {
 	uint64_t linear_next; /* first linear index not given away */
 	struct tf_pin *pins;
 	size_t npins, cap_pins;
+	struct tf_leftover *left;
+	size_t nleft;
 	uint64_t breaks;
 };
 

@@ -182,8 +182,8 @@ int tf_guest_add_memslot(struct tf_guest *guest, uint32_t slot, uint64_t gpa,
  * Forget guest RAM. Call it before the memory is unmapped. Shared frames get
  * their own copy again; if there is no memory for that, or the kernel has
  * copied a page by itself (tf_stats.pages_cow) and a device may hold it (see
- * io_declared), they stay copy-on-write mappings, and the same memory is
- * refused if it is registered again. Waits
+ * io_declared), they stay copy-on-write mappings. Registered again by this
+ * guest, the same memory is known; any other guest's is refused. Waits
  * for a pass to leave the memslot. May run during a pass. ENOENT: no such
  * slot.
  */

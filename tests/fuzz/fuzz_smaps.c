@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	input = data;
 	input_len = len;
 	first_range(&start, &bytes);
-	err = tf_attrs_read(&os, &log, (char *)start, bytes, &a);
+	err = tf_attrs_read(&os, &log, (char *)start, bytes, NULL, NULL, &a);
 	if (err != 0 && err != -ENOMEM && err != -EOPNOTSUPP)
 		abort();
 	if (!err && (a.nadvices > TF_ATTR_ADVICES ||

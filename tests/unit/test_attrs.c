@@ -117,7 +117,7 @@ static void add(struct scene *s, const char *range, const char *perms,
 
 static int read_attrs(struct scene *s, struct tf_attrs *a)
 {
-	return tf_attrs_read(&s->os, &s->logger, START, LEN, a);
+	return tf_attrs_read(&s->os, &s->logger, START, LEN, NULL, NULL, a);
 }
 
 static void plain_memory_has_no_attributes(void **state)

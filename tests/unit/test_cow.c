@@ -4,6 +4,7 @@
  * are un-merged and when their memslot goes.
  */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "lib/unit_world.h"
 
@@ -107,6 +108,91 @@ static void what_cannot_be_taken_back_stays(void **state)
 	unit_close(&u);
 }
 
+/* A device may hold the page: it stays where it is, whatever is asked. */
+static struct tf_guest *open_copied(struct unit *u, char **ram)
+{
+	struct tf_guest *g = unit_merged(u, PAGES, ram);
+
+	unit_wrap(u, remap_over, remap_fails);
+	failing = 1;
+	unit_fill(*ram + 3 * TF_PAGE, 5);
+	failing = 0;
+	assert_int_equal(unit_state(u, *ram + 3 * TF_PAGE), TF_FRAME_COW);
+	assert_int_equal(tf_guest_del_memslot(g, 0), 0);
+	assert_int_equal(unit_stats(u).pages_cow, 0);
+	unit_check(u);
+	return g;
+}
+
+static void memory_with_a_copied_page_comes_back(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = open_copied(&u, &ram);
+	for (unsigned round = 0; round < 3; round++) {
+		unit_fill_run(ram, HALF, 1);
+		unit_fill(ram + 3 * TF_PAGE, 5);
+		unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+		assert_int_equal(unit_state(&u, ram + 3 * TF_PAGE),
+				 TF_FRAME_COW);
+		assert_int_equal(unit_stats(&u).pages_cow, 1);
+		unit_passes(&u, 3);
+		/* Its twin shares the slot that it still spans. */
+		assert_int_equal(unit_guest_stats(g).pages_merged, PAGES - 1);
+		unit_fill(ram + 3 * TF_PAGE, 6);
+		unit_assert_page(ram + 3 * TF_PAGE, 6);
+		unit_assert_page(ram + (HALF + 3) * TF_PAGE, 4);
+		assert_int_equal(tf_guest_del_memslot(g, 0), 0);
+	}
+	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+	assert_int_equal(tf_guest_discard(g, 3 * TF_PAGE, TF_PAGE), 0);
+	assert_int_equal(unit_stats(&u).pages_cow, 0);
+	unit_assert_page(ram + 3 * TF_PAGE, 0);
+	unit_close(&u);
+}
+
+/* The embedder has mapped something else there. */
+static void what_was_mapped_over_is_forgotten(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = open_copied(&u, &ram);
+	assert_ptr_equal(mmap(ram, PAGES * TF_PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				      MAP_FIXED,
+			      -1, 0),
+			 ram);
+	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+	assert_int_equal(unit_stats(&u).pages_cow, 0);
+	assert_int_equal(u.e->n.dups, 0);
+	unit_fill_run(ram, HALF, 1);
+	unit_fill_run(ram + HALF * TF_PAGE, HALF, 1);
+	unit_passes(&u, 3);
+	assert_int_equal(unit_guest_stats(g).pages_merged, PAGES);
+	unit_close(&u);
+}
+
+/* Its slot is the first guest's. */
+static void another_guest_is_refused(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	open_copied(&u, &ram);
+	g = unit_guest(&u, NULL);
+	assert_int_equal(tf_guest_add_memslot(g, 0, 0, ram, PAGES * TF_PAGE),
+			 -EOPNOTSUPP);
+	unit_close(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -114,6 +200,9 @@ int main(void)
 			what_the_kernel_copied_comes_back_with_declared_io),
 		cmocka_unit_test(pinned_pages_stay_where_they_are),
 		cmocka_unit_test(what_cannot_be_taken_back_stays),
+		cmocka_unit_test(memory_with_a_copied_page_comes_back),
+		cmocka_unit_test(what_was_mapped_over_is_forgotten),
+		cmocka_unit_test(another_guest_is_refused),
 	};
 
 	return unit_run(tests);
