@@ -182,7 +182,7 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 {
 	uintptr_t at = start;
 	bool any = false;
-	struct vma v;
+	struct vma v = { 0 };
 
 	while (at < end && vma_next(&text, &v)) {
 		struct tf_attrs a;
