@@ -5,6 +5,7 @@
  * where KSM is missing, in use, or may not be set up.
  *
  * ctest-lock: ksm
+ * ctest-timeout: 300
  */
 #include <errno.h>
 #include <string.h>

@@ -6,6 +6,7 @@
  * may not be set up.
  *
  * ctest-lock: ksm
+ * ctest-timeout: 300
  */
 #include <sys/mman.h>
 
