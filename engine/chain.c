@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/copy.h"
 #include "engine/nodes.h"
 #include "engine/state.h"
 
-#define FIRST_CAP 4u
+/* A list fills what the allocator hands out for it: 16 k + 24 bytes. */
+#define FIRST_CAP 10u
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id)
 {
@@ -166,6 +168,7 @@ int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
 	d->store = s;
 	d->slot = slot;
 	d->next = d->prev = id;
+	d->cap = TF_DUP_FEW;
 	if (head) {
 		ring_insert(e, head, id);
 		chain_set_head(s, head, id);
@@ -209,25 +212,44 @@ static void chain_adjust(struct tf_engine *e, uint32_t id)
 	}
 }
 
+/* Its list, or NULL while it needs none. */
+static uint32_t *list_of(const struct tf_dup *d)
+{
+	return d->cap > TF_DUP_FEW ? d->list : NULL;
+}
+
+static uint32_t *sharers_of(struct tf_dup *d)
+{
+	return d->cap > TF_DUP_FEW ? d->list : d->few;
+}
+
+static unsigned list_entries(const struct tf_dup *d)
+{
+	return d->cap > TF_DUP_FEW ? d->cap : 0;
+}
+
+static int list_grow(struct tf_engine *e, struct tf_dup *d)
+{
+	unsigned cap = d->cap < FIRST_CAP ? FIRST_CAP : 2u * d->cap - 2;
+	uint32_t *more = realloc(list_of(d), cap * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	if (!list_of(d))
+		memcpy(more, d->few, sizeof(d->few));
+	e->n.sharer_room += cap - list_entries(d);
+	d->list = more;
+	d->cap = (uint16_t)cap;
+	return 0;
+}
+
 int tf_dup_reserve(struct tf_engine *e, uint32_t id)
 {
 	struct tf_dup *d = tf_dup_get(e, id);
-	unsigned need = d->nsharers + d->pending + 1u;
-	unsigned cap = d->cap ? d->cap : FIRST_CAP;
-	uint32_t *more;
 
-	if (need > UINT16_MAX)
+	if (d->nsharers + d->pending == d->cap &&
+	    (d->cap > UINT16_MAX / 2 || list_grow(e, d)))
 		return -ENOMEM;
-	while (cap < need)
-		cap *= 2;
-	if (cap > d->cap) {
-		more = realloc(d->sharers, cap * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		d->sharers = more;
-		e->n.sharer_room += cap - d->cap;
-		d->cap = (uint16_t)cap;
-	}
 	d->pending++;
 	chain_adjust(e, id);
 	return 0;
@@ -251,7 +273,9 @@ void tf_dup_take_list(struct tf_engine *e, uint32_t id)
 {
 	struct tf_dup *d = tf_dup_get(e, id);
 
-	d->sharers = e->list_at_hand;
+	if (e->opts.max_page_sharing <= d->cap)
+		return;
+	d->list = e->list_at_hand;
 	d->cap = (uint16_t)e->opts.max_page_sharing;
 	e->n.sharer_room += d->cap;
 	e->list_at_hand = NULL;
@@ -275,9 +299,7 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 	f->shared.when = e->pass_no;
 	f->tag = d->nsharers;
 	f->flags = 0;
-	__atomic_store_n(&d->sharers[d->nsharers], tf_ref(b, page),
-			 __ATOMIC_RELEASE);
-	d->nsharers++;
+	sharers_of(d)[d->nsharers++] = tf_ref(b, page);
 	f->state = TF_FRAME_SHARED;
 	b->nshared++;
 	b->region->shared++;
@@ -289,9 +311,9 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 
 static void sharer_remove(struct tf_engine *e, struct tf_dup *d, unsigned pos)
 {
-	uint32_t last = d->sharers[--d->nsharers];
+	uint32_t last = sharers_of(d)[--d->nsharers];
 
-	d->sharers[pos] = last;
+	sharers_of(d)[pos] = last;
 	tf_ref_frame(e, last)->tag = (uint16_t)pos;
 }
 
@@ -381,9 +403,9 @@ static void dup_free(struct tf_engine *e, uint32_t id)
 		tf_slot_quarantine(d->store, d->slot);
 	else
 		tf_slot_free(d->store, d->slot);
-	e->n.sharer_room -= d->cap;
-	if (d->sharers) /* nor is free() called for nothing, in a handler */
-		free(d->sharers);
+	e->n.sharer_room -= list_entries(d);
+	if (list_of(d)) /* nor is free() called for nothing, in a handler */
+		free(list_of(d));
 	tf_idtable_free(&e->dups, id);
 	e->n.dups--;
 }
@@ -431,8 +453,8 @@ static void ring_free(struct tf_engine *e, uint32_t head)
 		uint32_t next = d->next;
 
 		keep(e, d, false);
-		e->n.sharer_room -= d->cap;
-		free(d->sharers);
+		e->n.sharer_room -= list_entries(d);
+		free(list_of(d));
 		tf_idtable_free(&e->dups, id);
 		e->n.dups--;
 		id = next;

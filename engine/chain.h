@@ -16,15 +16,21 @@
 #include "engine/frame.h"
 #include "engine/store.h"
 
+/* Sharers that need no list of their own. */
+#define TF_DUP_FEW 2u
+
 struct tf_dup {
 	uint64_t hash;
 	struct tf_store *store;
-	uint32_t *sharers; /* frame references */
+	union {
+		uint32_t few[TF_DUP_FEW]; /* while `cap` is TF_DUP_FEW */
+		uint32_t *list;           /* beyond that */
+	};
 	uint32_t slot;
 	uint32_t next, prev; /* ring of the chain, by dup id */
 	uint32_t bucket;     /* of a head: next head of the bucket */
 	uint16_t nsharers;
-	uint16_t cap;          /* entries of `sharers` */
+	uint16_t cap;          /* sharers that there are entries for */
 	uint16_t pending : 15; /* sharers that a fence is about to add */
 	uint16_t kept : 1;     /* nobody uses it, but it is the last copy that
 				* can be read of what others share */
@@ -35,6 +41,12 @@ struct tf_dup {
 };
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id);
+
+/* The references of its sharers; they move when one is reserved. */
+static inline const uint32_t *tf_dup_sharers(const struct tf_dup *d)
+{
+	return d->cap > TF_DUP_FEW ? d->list : d->few;
+}
 
 /* The head of the chain with this hash, or 0. */
 uint32_t tf_chain_find(const struct tf_store *s, uint64_t hash);

@@ -54,7 +54,7 @@ static void check_shared(struct check *c, const struct tf_block *b,
 	EXPECT(c, f->tag < d->nsharers, "frame %llu: position %u of %u", linear,
 	       f->tag, d->nsharers);
 	if (f->tag < d->nsharers)
-		EXPECT(c, d->sharers[f->tag] == tf_ref(b, page),
+		EXPECT(c, tf_dup_sharers(d)[f->tag] == tf_ref(b, page),
 		       "frame %llu: its dup names another frame", linear);
 	EXPECT(c, tf_slot_dup(d->store, d->slot) == f->shared.dup,
 	       "frame %llu: its slot belongs to another dup", linear);
@@ -213,7 +213,8 @@ static void check_dup(struct check *c, uint32_t id, const struct tf_dup *head)
 	EXPECT(c, same_bytes(e, d, tf_chain_pick(d->store, d->hash)),
 	       "dup %u differs from its chain", id);
 	for (unsigned i = 0; i < d->nsharers; i++) {
-		const struct tf_frame *f = tf_ref_frame(e, d->sharers[i]);
+		const struct tf_frame *f =
+			tf_ref_frame(e, tf_dup_sharers(d)[i]);
 
 		EXPECT(c,
 		       f->state == TF_FRAME_SHARED && f->shared.dup == id &&

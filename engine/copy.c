@@ -81,7 +81,7 @@ uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor)
 static bool move_last(struct tf_engine *e, uint32_t from, uint32_t to)
 {
 	const struct tf_dup *d = tf_dup_get(e, from);
-	uint32_t ref = d->sharers[d->nsharers - 1];
+	uint32_t ref = tf_dup_sharers(d)[d->nsharers - 1];
 
 	return !tf_dup_reserve(e, to) &&
 	       !tf_rehome(tf_ref_block(e, ref), tf_ref_page(ref), to);

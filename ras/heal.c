@@ -85,7 +85,7 @@ static uint32_t take_place(struct tf_engine *e, uint32_t lost, uint32_t fresh)
 static bool move_one(struct tf_engine *e, uint32_t lost, unsigned pos,
 		     uint32_t fresh)
 {
-	uint32_t ref = tf_dup_get(e, lost)->sharers[pos];
+	uint32_t ref = tf_dup_sharers(tf_dup_get(e, lost))[pos];
 	uint32_t to = take_place(e, lost, fresh);
 
 	return to && !tf_rehome(tf_ref_block(e, ref), tf_ref_page(ref), to);
@@ -157,7 +157,7 @@ static void give_up(struct tf_ras *ras, const struct ras_heal *heal)
 	const struct tf_dup *d = tf_dup_get(e, heal->dup);
 
 	while (d->nsharers) {
-		uint32_t ref = d->sharers[d->nsharers - 1];
+		uint32_t ref = tf_dup_sharers(d)[d->nsharers - 1];
 		struct tf_block *b = tf_ref_block(e, ref);
 
 		tell_guest(ras, heal, ref);
@@ -185,7 +185,7 @@ static bool is_sharer(const struct tf_engine *e, const struct ras_heal *heal)
 	const struct tf_dup *d = tf_dup_get(e, heal->dup);
 
 	for (unsigned i = 0; i < d->nsharers; i++)
-		if (d->sharers[i] == heal->first)
+		if (tf_dup_sharers(d)[i] == heal->first)
 			return true;
 	return false;
 }

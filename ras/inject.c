@@ -138,11 +138,12 @@ static int trap_sharers(struct tf_engine *e, const struct tf_dup *d)
 	int err = 0;
 
 	for (unsigned i = 0; i < d->nsharers && !err; i++) {
-		struct tf_block *b = tf_ref_block(e, d->sharers[i]);
+		struct tf_block *b = tf_ref_block(e, tf_dup_sharers(d)[i]);
 
 		t.attrs = &b->region->attrs;
-		err = trap_lay(e, &t,
-			       tf_frame_addr(b, tf_ref_page(d->sharers[i])));
+		err = trap_lay(
+			e, &t,
+			tf_frame_addr(b, tf_ref_page(tf_dup_sharers(d)[i])));
 	}
 	return err;
 }

@@ -84,7 +84,7 @@ static bool in_sharers(const struct tf_engine *e, uint32_t head,
 	do {
 		const struct tf_dup *d = tf_dup_get(e, id);
 
-		if (in_words(addr, d->sharers, d->cap))
+		if (d->cap > TF_DUP_FEW && in_words(addr, d->list, d->cap))
 			return true;
 		id = d->next;
 	} while (id != head);

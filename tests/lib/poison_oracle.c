@@ -75,7 +75,7 @@ static void lose_sharers(const struct ring *r, uint32_t dup)
 	const struct tf_dup *d = tf_dup_get(e, dup);
 
 	for (unsigned i = 0; i < d->nsharers; i++) {
-		uint32_t ref = d->sharers[i];
+		uint32_t ref = tf_dup_sharers(d)[i];
 
 		lose_frame(r, tf_frame_addr(tf_ref_block(e, ref),
 					    tf_ref_page(ref)));
@@ -150,7 +150,7 @@ static void hope(const struct oracle *o, uint32_t dup)
 	const struct tf_dup *d = tf_dup_get(o->e, dup);
 
 	for (unsigned i = 0; i < d->nsharers; i++) {
-		uint32_t ref = d->sharers[i];
+		uint32_t ref = tf_dup_sharers(d)[i];
 
 		fates_hope(o->fates, tf_frame_addr(tf_ref_block(o->e, ref),
 						   tf_ref_page(ref)));

@@ -307,6 +307,33 @@ static void sharers_keep_their_positions(void **state)
 	chains_close(&c);
 }
 
+/* Most contents have one twin. */
+static void two_sharers_need_no_list(void **state)
+{
+	struct chains c;
+	uint32_t id;
+
+	(void)state;
+	chains_open(&c, 256);
+	id = new_dup(&c, 5);
+	link_page(&c, id, 0);
+	link_page(&c, id, 1);
+	assert_int_equal(c.e->n.sharer_room, 0);
+	check(&c);
+	for (unsigned i = 2; i < 30; i++) {
+		link_page(&c, id, i);
+		assert_true(c.e->n.sharer_room > i);
+		check(&c);
+	}
+	for (unsigned i = 0; i < 29; i++) {
+		unlink_page(&c, i);
+		check(&c);
+	}
+	assert_int_equal(tf_dup_sharers(tf_dup_get(c.e, id))[0],
+			 tf_ref(c.b, 29));
+	chains_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +347,7 @@ int main(void)
 		cmocka_unit_test(the_last_copy_is_kept_for_lost_ones),
 		cmocka_unit_test(one_copy_that_can_be_read_is_enough),
 		cmocka_unit_test(sharers_keep_their_positions),
+		cmocka_unit_test(two_sharers_need_no_list),
 	};
 
 	return unit_run(tests);

@@ -149,7 +149,7 @@ static void memory_of_the_index_is_lost_at_once(void **state)
 	assert_lost_for_good(&w, s);
 	assert_lost_for_good(&w, s->windows[0].dup_of);
 	assert_lost_for_good(&w, s->stable.head + s->stable.mask);
-	assert_lost_for_good(&w, tf_dup_get(w.u.e, ras_dup(&w, 0))->sharers);
+	assert_lost_for_good(&w, tf_dup_get(w.u.e, ras_dup(&w, 0))->list);
 	assert_int_equal(ras_handle(&w, s->stable.head, RAS_REQUIRED, &v),
 			 -ENOTRECOVERABLE);
 	assert_int_equal(ras_handle(&w, s->stable.head, RAS_OPTIONAL, &v),
