@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "engine/book.h"
+#include "engine/bridge.h"
 #include "engine/chain.h"
 #include "engine/copy.h"
 #include "engine/forks.h"
@@ -133,17 +134,14 @@ static const char *model_of(const struct tf_batch *b, const struct tf_leg *l)
 	case TF_LEG_PAIR:
 		return tf_stage(e->staging, l->mate->stage);
 	case TF_LEG_MATE:
+	case TF_LEG_BRIDGE:
 		break;
 	}
 	return NULL;
 }
 
-/*
- * Both pages of a pair may have become something else since they were hashed,
- * and the same. Then others with that hash would be compared with the wrong
- * bytes for as long as the pair shares them.
- */
-static int judge_hash(const struct tf_batch *b, const struct tf_leg *l)
+int tf_batch_hash(const struct tf_batch *b, const struct tf_leg *l,
+		  uint64_t *ret)
 {
 	const struct tf_engine *e = b->engine;
 	const struct tf_store *s = l->block->region->store;
@@ -155,16 +153,35 @@ static int judge_hash(const struct tf_batch *b, const struct tf_leg *l)
 		return err;
 	if (hash != s->zero_hash)
 		hash = tf_node_hash(e, staged, hash);
+	*ret = hash;
+	return 0;
+}
+
+/*
+ * Both pages of a pair may have become something else since they were hashed,
+ * and the same. Then others with that hash would be compared with the wrong
+ * bytes for as long as the pair shares them.
+ */
+static int judge_hash(const struct tf_batch *b, const struct tf_leg *l)
+{
+	uint64_t hash;
+	int err = tf_batch_hash(b, l, &hash);
+
+	if (err)
+		return err;
 	return hash == l->hash ? 0 : -EAGAIN;
 }
 
 /* 0, or why the leg is undone. */
-static int judge(const struct tf_batch *b, const struct tf_leg *l)
+static int judge(const struct tf_batch *b, struct tf_leg *l)
 {
 	const struct tf_os *os = b->engine->os;
-	int equal = os->equal(os, tf_stage(b->engine->staging, l->stage),
-			      model_of(b, l), TF_PAGE);
+	int equal;
 
+	if (l->kind == TF_LEG_BRIDGE)
+		return tf_bridge_judge(b, l);
+	equal = os->equal(os, tf_stage(b->engine->staging, l->stage),
+			  model_of(b, l), TF_PAGE);
 	if (equal < 0)
 		return equal;
 	if (!equal)
@@ -188,7 +205,8 @@ static void judge_all(struct tf_batch *b)
 
 static bool needs_slot(const struct tf_leg *l)
 {
-	return !l->err && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW);
+	return !l->err && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW ||
+			   l->kind == TF_LEG_BRIDGE);
 }
 
 /* A second copy lies apart from the first. */
@@ -269,6 +287,7 @@ static int new_dup(struct tf_engine *e, struct tf_leg *l)
 	if (l->reserved)
 		tf_dup_unreserve(e, l->dup);
 	l->dup = id;
+	tf_dup_get(e, id)->bridge = l->kind == TF_LEG_BRIDGE;
 	l->reserved = !tf_dup_reserve(e, id);
 	if (l->mate && l->reserved) {
 		l->mate->dup = id;
@@ -460,6 +479,7 @@ unsigned tf_batch_run(struct tf_batch *b)
 	close_all(b);
 	judge_all(b);
 	alloc_slots(b);
+	tf_bridge_prune(b);
 	write_slots(b);
 	make_dups(b);
 	map_slots(b);

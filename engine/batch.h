@@ -17,19 +17,20 @@
 #include "twinfold/engine.h"
 
 enum tf_leg_kind {
-	TF_LEG_ZERO, /* becomes the zero page */
-	TF_LEG_JOIN, /* compare with `dup`, share it */
-	TF_LEG_GROW, /* compare with `dup`, which is full: a new dup */
-	TF_LEG_PAIR, /* compare with `mate`: a new content */
-	TF_LEG_MATE, /* the other half of a pair */
+	TF_LEG_ZERO,   /* becomes the zero page */
+	TF_LEG_JOIN,   /* compare with `dup`, share it */
+	TF_LEG_GROW,   /* compare with `dup`, which is full: a new dup */
+	TF_LEG_PAIR,   /* compare with `mate`: a new content */
+	TF_LEG_MATE,   /* the other half of a pair */
+	TF_LEG_BRIDGE, /* compare with its hash: a new content, unique */
 };
 
 struct tf_leg {
 	struct tf_block *block;
 	struct tf_leg *mate;
 	char *addr;
-	uint64_t hash;
-	uint32_t dup; /* a place in it is reserved once it is the target */
+	uint64_t hash; /* of a bridge: 48 bits, until it was judged */
+	uint32_t dup;  /* a place in it is reserved once it is the target */
 	uint32_t slot;
 	uint16_t page;  /* in the block */
 	uint16_t stage; /* in the staging area */
@@ -59,5 +60,9 @@ struct tf_batch {
  * legs' own.
  */
 unsigned tf_batch_run(struct tf_batch *batch);
+
+/* The hash of a staged page, as settling takes it. -EHWPOISON. */
+int tf_batch_hash(const struct tf_batch *batch, const struct tf_leg *leg,
+		  uint64_t *ret);
 
 #endif

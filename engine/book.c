@@ -117,6 +117,8 @@ static void count_failure(struct tf_batch *batch, const struct tf_leg *l)
 {
 	struct tf_engine *e = batch->engine;
 
+	if (l->err == -ECANCELED) /* a bridge to nowhere */
+		return;
 	if (l->err == -EAGAIN) {
 		e->n.changed++;
 		batch->pass->changed++;
@@ -139,6 +141,18 @@ static void book_failure(struct tf_batch *batch, struct tf_leg *l)
 	tf_frame_reset(l->block, l->page);
 }
 
+static void count_success(struct tf_batch *batch, const struct tf_leg *l)
+{
+	if (l->kind == TF_LEG_BRIDGE) {
+		batch->pass->bridged++;
+		l->block->region->guest->bridges.made++;
+		return;
+	}
+	batch->pass->merged++;
+	batch->pass->promoted += l->kind == TF_LEG_PAIR ||
+				 l->kind == TF_LEG_GROW;
+}
+
 static void book_success(struct tf_batch *batch, struct tf_leg *l)
 {
 	struct tf_engine *e = batch->engine;
@@ -151,9 +165,7 @@ static void book_success(struct tf_batch *batch, struct tf_leg *l)
 	tf_frame_refuse(l->block, l->page, false);
 	l->block->frames[l->page].vain = 0;
 	tf_dup_link(e, l->dup, l->block, l->page);
-	batch->pass->merged++;
-	batch->pass->promoted += l->kind == TF_LEG_PAIR ||
-				 l->kind == TF_LEG_GROW;
+	count_success(batch, l);
 	if (l->copied)
 		tf_book_cow(l->block, l->page);
 }

@@ -26,6 +26,7 @@ static void remember_break(struct tf_block *b, unsigned page)
 
 	e->n.breaks++;
 	b->region->guest->breaks++;
+	b->region->guest->bridges.broke += tf_dup_get(e, f->shared.dup)->bridge;
 	if (!e->opts.smart_scan)
 		return;
 	if (e->pass_no - f->shared.when > TF_BREAK_SOON)

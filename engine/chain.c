@@ -230,14 +230,15 @@ static unsigned list_entries(const struct tf_dup *d)
 
 static int list_grow(struct tf_engine *e, struct tf_dup *d)
 {
-	unsigned cap = d->cap < FIRST_CAP ? FIRST_CAP : 2u * d->cap - 2;
+	unsigned had = list_entries(d);
+	unsigned cap = had ? 2 * had - 2 : FIRST_CAP;
 	uint32_t *more = realloc(list_of(d), cap * sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;
-	if (!list_of(d))
+	if (!had)
 		memcpy(more, d->few, sizeof(d->few));
-	e->n.sharer_room += cap - list_entries(d);
+	e->n.sharer_room += cap - had;
 	d->list = more;
 	d->cap = (uint16_t)cap;
 	return 0;
@@ -288,6 +289,28 @@ void tf_dup_unreserve(struct tf_engine *e, uint32_t id)
 	tf_dup_retire(e, id);
 }
 
+/* A dup gets its first sharer, in this block, or loses its last. */
+static void count_used(struct tf_engine *e, const struct tf_dup *d,
+		       const struct tf_block *b, int more)
+{
+	if (d->bridge) {
+		e->n.bridged += (uint64_t)more;
+		b->region->bridged += (uint64_t)more;
+	} else {
+		e->n.used += (uint64_t)more;
+	}
+}
+
+/* A bridge gets a twin: from now on it is a dup like any other. */
+static void end_bridge(struct tf_engine *e, struct tf_dup *d)
+{
+	const struct tf_block *b = tf_ref_block(e, sharers_of(d)[0]);
+
+	count_used(e, d, b, -1);
+	d->bridge = false;
+	count_used(e, d, b, 1);
+}
+
 void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 		 unsigned page)
 {
@@ -295,6 +318,8 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 	struct tf_frame *f = &b->frames[page];
 
 	d->pending--;
+	if (d->bridge && d->nsharers)
+		end_bridge(e, d);
 	f->shared.dup = id;
 	f->shared.when = e->pass_no;
 	f->tag = d->nsharers;
@@ -304,7 +329,8 @@ void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
 	b->nshared++;
 	b->region->shared++;
 	e->n.sharers++;
-	e->n.used += d->nsharers == 1;
+	if (d->nsharers == 1)
+		count_used(e, d, b, 1);
 	e->n.recoverable += tf_dup_has_twin(e, id);
 	chain_adjust(e, id);
 }
@@ -324,11 +350,14 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 	uint32_t id = f->shared.dup;
 	struct tf_dup *d = tf_dup_get(e, id);
 
+	if (d->nsharers == 1) {
+		count_used(e, d, b, -1);
+		d->bridge &= spans; /* it may come back */
+	}
 	sharer_remove(e, d, f->tag);
 	b->nshared--;
 	b->region->shared--;
 	e->n.sharers--;
-	e->n.used -= d->nsharers == 0;
 	e->n.recoverable -= tf_dup_has_twin(e, id);
 	if (spans)
 		d->spans++;

@@ -31,9 +31,10 @@ struct tf_dup {
 	uint32_t bucket;     /* of a head: next head of the bucket */
 	uint16_t nsharers;
 	uint16_t cap;          /* sharers that there are entries for */
-	uint16_t pending : 15; /* sharers that a fence is about to add */
+	uint16_t pending : 14; /* sharers that a fence is about to add */
 	uint16_t kept : 1;     /* nobody uses it, but it is the last copy that
 				* can be read of what others share */
+	uint16_t bridge : 1;   /* bridge.h: its one sharer has no twin */
 	uint16_t spans : 14;   /* COW frames whose mapping covers the slot, and
 			      * whoever holds it */
 	uint16_t bad : 1;      /* its page is lost: no donor, no sharer joins */

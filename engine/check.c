@@ -198,12 +198,15 @@ static void check_dup(struct check *c, uint32_t id, const struct tf_dup *head)
 	const struct tf_dup *d = tf_dup_get(e, id);
 
 	c->sum.dups++;
-	c->sum.used += d->nsharers != 0;
+	c->sum.used += d->nsharers && !d->bridge;
+	c->sum.bridged += d->nsharers && d->bridge;
 	c->sum.kept += d->kept;
 	c->sum.recoverable += twins_of(e, id) ? d->nsharers : 0;
 	EXPECT(c, d->hash == head->hash, "dup %u is in a wrong chain", id);
 	EXPECT(c, d->nsharers <= e->opts.max_page_sharing || is_lost(e, d),
 	       "dup %u has %u sharers", id, d->nsharers);
+	EXPECT(c, !d->bridge || d->nsharers <= 1,
+	       "dup %u is a bridge of %u sharers", id, d->nsharers);
 	EXPECT(c, !d->pending, "dup %u keeps a place for nobody", id);
 	EXPECT(c, d->nsharers || d->spans || d->kept, "dup %u has no user", id);
 	EXPECT(c, tf_dup_get(e, d->next)->prev == id, "dup %u: broken ring",
@@ -263,7 +266,7 @@ static void check_sums(struct check *c)
 	       (unsigned long long)n->handed, (unsigned long long)s->handed);
 	EXPECT(c,
 	       n->dups == s->dups && n->used == s->used && n->kept == s->kept &&
-		       n->chains == s->chains &&
+		       n->bridged == s->bridged && n->chains == s->chains &&
 		       n->recoverable == s->recoverable,
 	       "dups %llu of %llu, chains %llu of %llu, recoverable, or used",
 	       (unsigned long long)n->dups, (unsigned long long)s->dups,

@@ -35,6 +35,7 @@ void tf_engine_opts_init(struct tf_engine_opts *opts)
 		.smart_scan = 1,
 		.merge_across_nodes = 1,
 		.min_copies = 1,
+		.bridge_gaps = 1,
 	};
 }
 

@@ -27,4 +27,10 @@ static inline bool tf_frame_has_hash(const struct tf_frame *f, uint64_t hash)
 	       f->tag == (uint16_t)(hash >> 32);
 }
 
+/* Do two hashes agree in the bits that a frame keeps? */
+static inline bool tf_hash_is_like(uint64_t a, uint64_t b)
+{
+	return (a ^ b) << 16 == 0;
+}
+
 #endif

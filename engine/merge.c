@@ -13,6 +13,7 @@
 #include <sched.h>
 
 #include "engine/book.h"
+#include "engine/bridge.h"
 #include "engine/budget.h"
 #include "engine/candidates.h"
 #include "engine/chain.h"
@@ -40,9 +41,17 @@ void tf_merge_flush(struct tf_batch *batch)
 	pthread_mutex_lock(&e->lock);
 }
 
-static struct tf_leg *leg_add(struct tf_batch *batch, struct tf_block *b,
-			      unsigned page, uint64_t hash,
-			      enum tf_leg_kind kind)
+/* Pairs interleave two runs: a leg may continue the last but one as well. */
+static void count_run(struct tf_batch *batch, const struct tf_leg *l)
+{
+	for (unsigned back = 1; back <= 2 && batch->n > back; back++)
+		if (batch->leg[batch->n - 1 - back].addr + TF_PAGE == l->addr)
+			return;
+	batch->cost += l->kind == TF_LEG_ZERO ? ZERO_RUN_COST : RUN_COST;
+}
+
+struct tf_leg *tf_merge_add(struct tf_batch *batch, struct tf_block *b,
+			    unsigned page, uint64_t hash, enum tf_leg_kind kind)
 {
 	struct tf_leg *l = &batch->leg[batch->n++];
 
@@ -53,16 +62,8 @@ static struct tf_leg *leg_add(struct tf_batch *batch, struct tf_block *b,
 		.hash = hash,
 		.kind = (uint8_t)kind,
 	};
+	count_run(batch, l);
 	return l;
-}
-
-/* Pairs interleave two runs: a leg may continue the last but one as well. */
-static void count_run(struct tf_batch *batch, const struct tf_leg *l)
-{
-	for (unsigned back = 1; back <= 2 && batch->n > back; back++)
-		if (batch->leg[batch->n - 1 - back].addr + TF_PAGE == l->addr)
-			return;
-	batch->cost += l->kind == TF_LEG_ZERO ? ZERO_RUN_COST : RUN_COST;
 }
 
 static bool batch_full(const struct tf_batch *batch)
@@ -70,12 +71,12 @@ static bool batch_full(const struct tf_batch *batch)
 	return batch->n + 2 > BATCH_PAGES || batch->cost >= BATCH_COST;
 }
 
-/* A pair of this batch that makes this content stable in a moment? */
+/* A leg of this batch that makes this content stable in a moment? */
 static bool pair_pending(const struct tf_batch *batch, const struct tf_store *s,
 			 uint64_t hash)
 {
 	for (unsigned i = 0; i < batch->n; i++)
-		if (batch->leg[i].hash == hash &&
+		if (tf_hash_is_like(batch->leg[i].hash, hash) &&
 		    batch->leg[i].kind >= TF_LEG_GROW &&
 		    batch->leg[i].block->region->store == s)
 			return true;
@@ -94,7 +95,7 @@ static void plan_zero(struct tf_batch *batch, struct tf_block *b, unsigned page)
 {
 	const struct tf_store *s = b->region->store;
 
-	count_run(batch, leg_add(batch, b, page, s->zero_hash, TF_LEG_ZERO));
+	tf_merge_add(batch, b, page, s->zero_hash, TF_LEG_ZERO);
 }
 
 /* A content with many sharers keeps a second copy to heal from. */
@@ -119,10 +120,9 @@ static void plan_join(struct tf_batch *batch, struct tf_block *b, unsigned page,
 	/* Also in a full dup: it must outlive the comparison. */
 	if (tf_dup_reserve(e, dup))
 		return;
-	l = leg_add(batch, b, page, d->hash, kind);
+	l = tf_merge_add(batch, b, page, d->hash, kind);
 	l->dup = dup;
 	l->reserved = true;
-	count_run(batch, l);
 	if (kind == TF_LEG_GROW)
 		tf_merge_flush(batch);
 }
@@ -136,10 +136,10 @@ static void plan_pair(struct tf_batch *batch, struct tf_block *b, unsigned page,
 
 	tf_book_leave(cb, cpage);
 	tf_frame_reset(cb, cpage);
-	l = leg_add(batch, b, page, hash, TF_LEG_PAIR);
-	count_run(batch, l);
-	mate = leg_add(batch, cb, cpage, hash, TF_LEG_MATE);
-	count_run(batch, mate);
+	if (batch->n + 2 < BATCH_PAGES)
+		tf_bridge_plan(batch, b, page, BATCH_PAGES - 2 - batch->n);
+	l = tf_merge_add(batch, b, page, hash, TF_LEG_PAIR);
+	mate = tf_merge_add(batch, cb, cpage, hash, TF_LEG_MATE);
 	l->mate = mate;
 	mate->mate = l;
 }

@@ -18,6 +18,12 @@
 bool tf_merge_page(struct tf_batch *batch, struct tf_block *b, unsigned page,
 		   uint64_t hash, const struct tf_run *run);
 
+/* Add a leg to the batch, and what it costs. The caller has seen to it that
+ * there is room. */
+struct tf_leg *tf_merge_add(struct tf_batch *batch, struct tf_block *b,
+			    unsigned page, uint64_t hash,
+			    enum tf_leg_kind kind);
+
 /*
  * Carry out what is planned. Drops and retakes the engine's lock, so that
  * whoever waits in a fault goes first.

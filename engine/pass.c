@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "engine/base/cleanup.h"
+#include "engine/bridge.h"
 #include "engine/budget.h"
 #include "engine/copy.h"
 #include "engine/forks.h"
@@ -168,6 +169,7 @@ static void pass_begin(struct pass *p)
 	e->retry_refused = e->n.refused && tf_budget_has_room(e);
 	tf_scatter_begin(e);
 	tf_forks_reap(e);
+	tf_bridge_forget(e);
 }
 
 static void pass_end(struct pass *p, bool complete)

@@ -39,6 +39,15 @@ struct tf_run tf_run_at(const struct tf_block *b, unsigned page,
  */
 bool tf_profit_pays(const struct tf_run *run, const struct tf_frame *f);
 
+/* What became of a guest's bridges (bridge.h), lately. */
+struct tf_bridges {
+	uint32_t made;
+	uint32_t broke; /* of those: breaks that their guest waited for */
+};
+
+/* Does it pay to bridge a gap of so many pages? */
+bool tf_profit_bridge(const struct tf_bridges *past, unsigned gap);
+
 /* A break within so many passes of the merge counts as soon. */
 #define TF_BREAK_SOON 8u
 

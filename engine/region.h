@@ -45,6 +45,7 @@ struct tf_region {
 	uint32_t nblocks; /* allocated */
 	uint64_t seen;    /* frames not NONE */
 	uint64_t shared, zero, cow;
+	uint64_t bridged; /* of the shared ones */
 };
 
 static inline uint32_t tf_region_blocks(const struct tf_region *r)

@@ -23,6 +23,7 @@
 #include "engine/forks.h"
 #include "engine/gather.h"
 #include "engine/os.h"
+#include "engine/profit.h"
 #include "engine/region.h"
 #include "twinfold/engine.h"
 
@@ -50,6 +51,7 @@ struct tf_guest {
 	struct tf_leftover *left;
 	size_t nleft;
 	uint64_t breaks;
+	struct tf_bridges bridges;
 };
 
 /* Stop points let a waiting resolver go first. */
@@ -71,7 +73,8 @@ struct tf_counts {
 	uint64_t pending;     /* frames waiting to be settled */
 	uint64_t sharers;     /* frames SHARED */
 	uint64_t dups;        /* stable copies */
-	uint64_t used;        /* of those, with sharers */
+	uint64_t used;        /* of those, with sharers, and no bridges */
+	uint64_t bridged;     /* of those, bridges with their sharer */
 	uint64_t kept;        /* of those, for others that are lost */
 	uint64_t chains;      /* contents that have a dup */
 	uint64_t candidates;  /* frames CANDIDATE */

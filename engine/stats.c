@@ -31,7 +31,8 @@ static void fill_levels(const struct tf_engine *e, struct tf_stats *s)
 	const struct tf_counts *n = &e->n;
 
 	s->pages_shared = n->used;
-	s->pages_sharing = n->sharers - n->used;
+	s->pages_sharing = n->sharers - n->used - n->bridged;
+	s->pages_bridged = n->bridged;
 	s->pages_unshared = n->candidates;
 	s->pages_volatile = n->pending;
 	s->zero_pages = n->zero;
@@ -87,7 +88,8 @@ int tf_guest_stats(struct tf_guest *g, struct tf_guest_stats *ret)
 	pthread_mutex_lock(&e->lock);
 	tf_list_for_each(r, &g->regions, link) {
 		s.pages_seen += r->seen;
-		s.pages_merged += r->shared;
+		s.pages_merged += r->shared - r->bridged;
+		s.pages_bridged += r->bridged;
 		s.zero_pages += r->zero;
 		s.pages_cow += r->cow;
 		s.memslots++;

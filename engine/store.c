@@ -145,6 +145,7 @@ int tf_store_get(struct tf_engine *e, const char *domain, const void *owner,
 	s->domain = strdup(domain);
 	s->attrs = *attrs;
 	s->regions = 1;
+	s->local = true;
 	err = store_open(s);
 	if (err) {
 		store_free(s);
@@ -210,6 +211,13 @@ bool tf_slot_at_hand(const struct tf_store *s)
 {
 	return s->window != s->nwindows &&
 	       s->windows[s->window].used < TF_WINDOW_SLOTS;
+}
+
+uint32_t tf_slot_next(const struct tf_store *s)
+{
+	return tf_slot_at_hand(s) ? (s->window << TF_WINDOW_SHIFT) +
+					    s->windows[s->window].used :
+				    0;
 }
 
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret)

@@ -48,6 +48,8 @@ struct tf_store {
 	const void *owner; /* the one guest of an unnamed domain, or NULL */
 	struct tf_attrs attrs; /* for the policy */
 
+	bool local; /* no other process maps it: it may hold unique pages */
+
 	int fd;
 	const char *map; /* all of it, read-only */
 	struct tf_window *windows;
@@ -79,6 +81,9 @@ void tf_store_use_node(struct tf_store *s, unsigned node);
 
 /* A new slot, next to the last one where possible. -ENOSPC, -ENOMEM. */
 int tf_slot_alloc(struct tf_store *s, uint32_t *ret);
+
+/* The slot that comes next, if no other window is begun for it. */
+uint32_t tf_slot_next(const struct tf_store *s);
 
 /* Would that take no memory? */
 bool tf_slot_at_hand(const struct tf_store *s);

@@ -93,6 +93,10 @@ struct tf_engine_opts {
 	void *log_user;
 	enum tf_scatter scatter;
 	unsigned copy_sharers; /* see min_copies; default 8 */
+	/* Nonzero: settled unique pages in a small gap between two new shared
+	 * ones are kept in the store too, where that saves more in mappings
+	 * than their breaks will cost. Default 1. */
+	int bridge_gaps;
 };
 
 struct tf_guest_opts {
@@ -121,6 +125,7 @@ struct tf_pass {
 	uint64_t changed;        /* written between hash and fence */
 	uint64_t ns;             /* wall time */
 	int complete;            /* 0: a memslot could not be passed over */
+	uint64_t bridged; /* unique pages that became bridges (bridge_gaps) */
 };
 
 /* Fill `opts` with the defaults, including opts->size. */

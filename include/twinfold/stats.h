@@ -56,17 +56,23 @@ struct tf_stats {
 	/* What this host can do: 1 or 0. */
 	uint64_t can_merge;  /* UFFDIO_MOVE is there, merging is on */
 	uint64_t scan_dirty; /* written-since tracking is in use */
+	/* A level: unique pages that are kept in the store so that the shared
+	 * pages around them are one mapping. In none of the levels above but
+	 * chains. */
+	uint64_t pages_bridged;
 };
 
 struct tf_guest_stats {
 	size_t size;
 	uint64_t pages_seen;   /* frames that were populated when last seen */
-	uint64_t pages_merged; /* frames mapped to a stable copy */
+	uint64_t pages_merged; /* frames mapped to a stable copy, bridges
+				* aside */
 	uint64_t zero_pages;
 	uint64_t pages_cow;
 	uint64_t breaks;
 	uint64_t memslots;
-	uint64_t bytes; /* guest RAM registered */
+	uint64_t bytes;         /* guest RAM registered */
+	uint64_t pages_bridged; /* unique frames mapped to the store */
 };
 
 #ifdef __cplusplus

@@ -47,6 +47,7 @@ void refused_open(struct unit *u, size_t budget)
 	unit_init(u);
 	u->opts.vma_budget = budget;
 	u->opts.smart_scan = 0;
+	u->opts.bridge_gaps = 0; /* each page has its mappings to pay for */
 	unit_open(u);
 }
 

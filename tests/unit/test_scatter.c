@@ -41,7 +41,8 @@ static void dense_blocks_are_handed_over(enum tf_scan_mode mode)
 	unit_passes(&s.u, 3);
 	st = unit_stats(&s.u);
 	assert_in_range(st.pages_handed, SCATTER_PAGES / 2, SCATTER_PAGES);
-	assert_int_equal(st.pages_handed + st.pages_shared + st.pages_sharing,
+	assert_int_equal(st.pages_handed + st.pages_shared + st.pages_sharing +
+				 st.pages_bridged,
 			 SCATTER_PAGES);
 	assert_int_equal(st.pages_refused, 0);
 	assert_int_equal(st.pages_volatile + st.pages_unshared, 0);
