@@ -104,6 +104,24 @@ void model_fill(struct model_guest *g, unsigned page, unsigned content)
 	memcpy(model_page(g, page), bytes, PAGE);
 }
 
+void model_fill_named(struct model_guest *g, unsigned page, unsigned content,
+		      unsigned name)
+{
+	char bytes[PAGE];
+
+	memcpy(bytes, model_content(content), PAGE);
+	bytes[name % PAGE] ^= (char)(0x40 | (1 + name / PAGE));
+	memcpy(model_shadow(g, page), bytes, PAGE);
+	memcpy(model_page(g, page), bytes, PAGE);
+}
+
+unsigned model_road_name(unsigned i, unsigned pages)
+{
+	unsigned third = pages / 3;
+
+	return i < third || (i - third) % 2 ? i : (i - third) / 2;
+}
+
 void model_poke(struct model_guest *g, unsigned page, unsigned offset,
 		char value)
 {

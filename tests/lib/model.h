@@ -74,6 +74,19 @@ static inline uint64_t model_gpa(unsigned page)
 
 /* Write to the guest's memory and to its shadow. */
 void model_fill(struct model_guest *g, unsigned page, unsigned content);
+/*
+ * `content` but for a byte: different for each name, below 2^15, so that pages
+ * of a name are equal and of different ones are not.
+ */
+void model_fill_named(struct model_guest *g, unsigned page, unsigned content,
+		      unsigned name);
+
+/*
+ * The name of page `i` of a stretch of so many pages in which the first third
+ * comes again, in order, with a unique page behind each.
+ */
+unsigned model_road_name(unsigned i, unsigned pages);
+
 void model_poke(struct model_guest *g, unsigned page, unsigned offset,
 		char value);
 

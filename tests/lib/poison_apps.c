@@ -63,21 +63,29 @@ static void look_at(struct fate_page p)
 
 struct fill {
 	struct poison_range r;
-	unsigned content, step;
+	unsigned content, step, road;
 };
 
 static void do_fill(void *arg)
 {
 	const struct fill *f = arg;
 
-	for (unsigned i = 0; i < f->r.pages; i++)
-		model_fill(guest_of(f->r), f->r.page + i,
-			   (f->content + i * f->step) % MODEL_CONTENTS);
+	for (unsigned i = 0; i < f->r.pages; i++) {
+		unsigned content = (f->content + i * f->step) % MODEL_CONTENTS;
+
+		if (f->road)
+			model_fill_named(
+				guest_of(f->r), f->r.page + i, f->content,
+				f->road + model_road_name(i, f->r.pages));
+		else
+			model_fill(guest_of(f->r), f->r.page + i, content);
+	}
 }
 
-void poison_apps_fill(struct poison_range r, unsigned content, unsigned step)
+void poison_apps_fill(struct poison_range r, unsigned content, unsigned step,
+		      unsigned road)
 {
-	struct fill f = { r, content, step };
+	struct fill f = { r, content, step, road };
 
 	prop_app_run(&apps.app[0], do_fill, &f);
 }

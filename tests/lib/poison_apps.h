@@ -26,8 +26,10 @@ void poison_apps_stop(void);
 /* The engine that a failure is explained with, or NULL. */
 void poison_apps_watch(struct tf_engine *e);
 
-/* The first thread fills pages with contents `content`, + step, ... */
-void poison_apps_fill(struct poison_range r, unsigned content, unsigned step);
+/* The first thread fills pages with contents `content`, + step, ...; or, if
+ * `road` is not 0, with a road of names from there on (model_road_name()). */
+void poison_apps_fill(struct poison_range r, unsigned content, unsigned step,
+		      unsigned road);
 
 /* Thread `app` makes up to `n` writes and looks. */
 void poison_apps_write(unsigned app, unsigned n, uint64_t seed);

@@ -8,12 +8,17 @@
 #include "tests/lib/prop_tables.h"
 
 static const char *now_failing;
+uint64_t scenario_bridged;
 
 static void look(struct rig *r, const char *when)
 {
+	struct tf_stats s = { .size = sizeof(s) };
 	char text[200];
 
 	prop_note("%s", when);
+	tf_engine_stats(r->engine, &s);
+	if (s.pages_bridged > scenario_bridged)
+		scenario_bridged = s.pages_bridged;
 	snprintf(text, sizeof(text), "%s, failing: %s", when, now_failing);
 	rig_compare(r, text);
 	os_fault_pause(&r->fault, true);
@@ -29,7 +34,7 @@ static void fill_all(struct rig *r)
 		if (i % 16 == 15)
 			continue;
 		rig_fill(r, i, i % 5 == 4 ? 0 : 1 + i % 7);
-		if (i % 16 < 3)
+		if (i % 16 < 3 || i % 16 == 12)
 			rig_poke(r, i, i * 40, (char)i);
 	}
 }

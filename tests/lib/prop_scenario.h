@@ -16,6 +16,7 @@
  * fail, for messages. Creating the engine may fail; then only the end is
  * checked: nothing is left behind but the bytes.
  */
+extern uint64_t scenario_bridged; /* the most that there were at a time */
 void scenario_run(struct rig *r, const struct leak *before,
 		  const char *failing);
 

@@ -147,7 +147,8 @@ static void run_mode(enum tf_scan_mode mode)
 	printf("scan mode %d: %u calls, %u runs\n", (int)mode, calls[FAULT_ANY],
 	       runs);
 	PROP_EXPECT(calls[FAULT_UFFD_MOVE] && calls[FAULT_REMAP_OVER] &&
-			    calls[FAULT_PUNCH] && calls[FAULT_UFFD_ZEROPAGE],
+			    calls[FAULT_PUNCH] && calls[FAULT_UFFD_ZEROPAGE] &&
+			    scenario_bridged,
 		    "the scenario does not visit what it should");
 }
 

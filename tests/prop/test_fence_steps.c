@@ -3,8 +3,9 @@
  * A write by another thread at every step of the fence, that is before every
  * call of the kernel seam that a merging pass makes. The write is not lost,
  * and the page counts as written: it is not merged again before it has waited
- * a pass. One scene merges a pair, one joins a dup, one makes zero pages. A
- * read at every step sees the right bytes.
+ * a pass. One scene merges a pair, one joins a dup, one makes zero pages, in one
+ * the page is unique and bridges the gap between two pairs. A read at every
+ * step sees the right bytes.
  *
  * A write in the window between mapping a slot and protecting it is copied by
  * the kernel: the frame is COW, and discard, unmerge and removal of the
@@ -37,6 +38,7 @@ static struct test {
 	enum fault_kind at; /* which call that was */
 	bool met, behind_fence;
 	bool reads;       /* instead of writing */
+	unsigned other;   /* page that is merged beside it */
 	unsigned content; /* of the page, before */
 } t;
 
@@ -82,14 +84,15 @@ static void pass(const char *when)
 }
 
 /*
- * What merges with the page in the pass that is disturbed. BLIND: the page has
- * broken, and could not be registered for missing faults; without that, a
- * fence would show a hole.
+ * What merges with the page in the pass that is disturbed. BRIDGE: nothing, but
+ * the pages beside it merge. BLIND: the page has broken, and could not be
+ * registered for missing faults; without that, a fence would show a hole.
  */
 enum scene {
 	PAIR,
 	JOIN,
 	ZERO,
+	BRIDGE,
 	BLIND,
 	SCENES
 };
@@ -110,11 +113,30 @@ static void make_blind(void)
 	rig_fill(&t.rig, PAGE, t.content);
 }
 
+#define UNIQUE 7u
+
+static void prepare_bridge(void)
+{
+	t.content = UNIQUE;
+	t.other = PAGE + 1;
+	rig_fill(&t.rig, 0, 1);
+	rig_fill(&t.rig, 2, 2);
+	rig_fill(&t.rig, PAGE - 1, 1);
+	rig_fill(&t.rig, PAGE, UNIQUE);
+	rig_fill(&t.rig, PAGE + 1, 2);
+	pass("that sees it");
+}
+
 /* Everything up to the pass that merges PAGE. */
 static void prepare(enum scene scene)
 {
 	PROP_EXPECT(!rig_start(&t.rig), "the engine does not start");
+	if (scene == BRIDGE) {
+		prepare_bridge();
+		return;
+	}
 	t.content = scene == ZERO ? 0 : 1;
+	t.other = OTHER;
 	rig_fill(&t.rig, OTHER, t.content);
 	if (scene == JOIN) {
 		rig_fill(&t.rig, THIRD, 1);
@@ -131,9 +153,10 @@ static void prepare(enum scene scene)
 
 /*
  * The pass that was disturbed has seen the write, or the next one does. In the
- * latter case the page only waits by then.
+ * latter case the page only waits by then. What was written before it was
+ * hashed is a bridge with what was written: no other page has to be like it.
  */
-static void expect_seen(uint64_t seen)
+static void expect_seen(enum scene scene, uint64_t seen)
 {
 	struct tf_pass p = { .size = sizeof(p) };
 	enum tf_frame_state state;
@@ -141,6 +164,8 @@ static void expect_seen(uint64_t seen)
 	PROP_EXPECT(!tf_engine_pass(t.rig.engine, &p), "the next pass failed");
 	state = prop_frame_state(t.rig.engine, rig_page(&t.rig, PAGE));
 	if (state == TF_FRAME_COW || seen)
+		return;
+	if (scene == BRIDGE && t.at == FAULT_HASH && state == TF_FRAME_SHARED)
 		return;
 	PROP_EXPECT(p.pages_volatile && state == TF_FRAME_NEW,
 		    "step %u, before %s: written, the next pass saw %llu "
@@ -168,12 +193,22 @@ static void merge_again(void)
 	enum tf_frame_state was =
 		prop_frame_state(t.rig.engine, rig_page(&t.rig, PAGE));
 
+	rig_fill(&t.rig, OTHER, t.content);
 	rig_poke(&t.rig, OTHER, 100, 0x77);
 	for (int i = 0; i < 3; i++)
 		pass("afterwards");
 	check("afterwards");
 	if (was != TF_FRAME_COW)
 		expect_state(PAGE, TF_FRAME_SHARED, "afterwards");
+}
+
+static void expect_bridge(void)
+{
+	struct tf_stats s = { .size = sizeof(s) };
+
+	expect_state(PAGE, TF_FRAME_SHARED, "undisturbed");
+	tf_engine_stats(t.rig.engine, &s);
+	PROP_EXPECT(s.pages_bridged == 1, "the page is no bridge");
 }
 
 /* One run with the write before call `step`. False: there are not so many. */
@@ -192,9 +227,11 @@ static bool run_step(enum scene scene, unsigned step)
 	os_fault_unwatch(&t.rig.fault);
 	if (t.met)
 		prop_app_wait(&t.app, -1);
+	else if (scene == BRIDGE)
+		expect_bridge();
 	if (t.met && !t.reads) {
 		check("after the write");
-		expect_seen(p.pages_volatile);
+		expect_seen(scene, p.pages_volatile);
 		check("a pass later");
 		merge_again();
 	}
@@ -250,7 +287,7 @@ static void finish(enum end end)
 	case UNMERGE:
 		PROP_EXPECT(!rig_unmerge(&t.rig, 0, 20), "unmerge failed");
 		check("unmerged");
-		expect_state(OTHER, TF_FRAME_NEW, "unmerged");
+		expect_state(t.other, TF_FRAME_NEW, "unmerged");
 		break;
 	case DELETE:
 		PROP_EXPECT(!tf_guest_del_memslot(t.rig.guest, 0),
@@ -263,13 +300,13 @@ static void finish(enum end end)
 	}
 }
 
-static void run_window(enum end end)
+static void run_window(enum scene scene, enum end end)
 {
 	rig_open(&t.rig);
 	t.rig.opts.scan_mode = TF_SCAN_DIRTY;
 	t.met = false;
 	prop_watchdog(20, "a write between map and protect");
-	prepare(PAIR);
+	prepare(scene);
 	os_fault_watch(&t.rig.fault, FAULT_UFFD_PROTECT, write_in_window, NULL);
 	pass("that is disturbed");
 	os_fault_unwatch(&t.rig.fault);
@@ -304,8 +341,10 @@ int main(void)
 		t.reads = i % 2;
 		all_steps((enum scene)(i / 2));
 	}
-	for (enum end i = DISCARD; i < ENDS; i++)
-		run_window(i);
+	for (enum end i = DISCARD; i < ENDS; i++) {
+		run_window(PAIR, i);
+		run_window(BRIDGE, i);
+	}
 	prop_check_held(&before, "at the end");
 	prop_app_stop(&t.app);
 	return 0;

@@ -33,7 +33,7 @@ static struct test {
 	struct tf_engine *engine;
 	struct model_guest guests[MODEL_GUESTS];
 	bool background;
-	uint64_t merged, zeroed, passes; /* that the test was worth it */
+	uint64_t merged, zeroed, bridged, passes; /* it was worth it */
 	char options[100];  /* of this epoch, for a failure's message */
 	uint64_t left_over; /* memory refused: the kernel had copied there */
 } t;
@@ -106,15 +106,24 @@ struct fill {
 	struct model_guest *g;
 	struct range r;
 	unsigned content, step;
+	unsigned road; /* not 0: a road instead, of names from here on */
 };
 
 static void do_fill(void *arg)
 {
 	const struct fill *f = arg;
 
-	for (unsigned i = 0; i < f->r.pages; i++)
-		model_fill(f->g, f->r.page + i,
-			   (f->content + i * f->step) % MODEL_CONTENTS);
+	for (unsigned i = 0; i < f->r.pages; i++) {
+		unsigned page = f->r.page + i;
+		unsigned content = (f->content + i * f->step) % MODEL_CONTENTS;
+
+		if (f->road)
+			model_fill_named(f->g, page, f->content,
+					 f->road + model_road_name(i,
+								   f->r.pages));
+		else
+			model_fill(f->g, page, content);
+	}
 }
 
 static void fail_page(const struct model_guest *g, unsigned page)
@@ -149,11 +158,12 @@ static void step_fill(void)
 	struct fill f = { .g = any_guest(),
 			  .r = any_range(60),
 			  .content = below(MODEL_CONTENTS),
-			  .step = below(2) };
+			  .step = below(2),
+			  .road = below(2) ? 1 + below(30000) : 0 };
 
-	prop_note("fill guest %d, %u pages at %u, content %u step %u",
-		  (int)(f.g - t.guests), f.r.pages, f.r.page, f.content,
-		  f.step);
+	prop_note("fill guest %d, %u pages at %u, content %u step %u road %u",
+		  (int)(f.g - t.guests), f.r.pages, f.r.page, f.content, f.step,
+		  f.road);
 	prop_app_run(&t.app, do_fill, &f);
 }
 
@@ -180,6 +190,7 @@ static void step_pass(void)
 	prop_app_wait(&t.app, -1);
 	PROP_EXPECT(!err, "pass: error %d", err);
 	t.merged += pass.merged;
+	t.bridged += pass.bridged;
 	t.zeroed += pass.zero_merged;
 	t.passes++;
 }
@@ -530,10 +541,12 @@ int main(void)
 	epochs(n);
 	prop_check_held(&before, "at the end");
 	prop_app_stop(&t.app);
-	printf("%llu passes, %llu merged, %llu zero pages, "
+	printf("%llu passes, %llu merged, %llu zero pages, %llu bridges, "
 	       "%llu memslots refused for pages that the kernel copied\n",
 	       (unsigned long long)t.passes, (unsigned long long)t.merged,
-	       (unsigned long long)t.zeroed, (unsigned long long)t.left_over);
+	       (unsigned long long)t.zeroed, (unsigned long long)t.bridged,
+	       (unsigned long long)t.left_over);
 	PROP_EXPECT(t.merged > n / 100, "next to nothing was merged");
+	PROP_EXPECT(t.bridged >= n / 200, "next to nothing was bridged");
 	return 0;
 }

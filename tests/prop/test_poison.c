@@ -50,7 +50,7 @@ static struct test {
 	struct fates fates;
 	bool strict[GAPS];
 	uint64_t vmces_before; /* told in this engine's life */
-	uint64_t merged, heals, injected, lost;
+	uint64_t merged, bridged, heals, injected, lost;
 } t;
 
 static unsigned below(unsigned n)
@@ -94,11 +94,12 @@ static void step_fill(void)
 {
 	struct poison_range r = any_range(60);
 	unsigned content = below(MODEL_CONTENTS), step = below(2);
+	unsigned road = below(2) ? 1 + below(30000) : 0;
 
-	prop_note("fill guest %u, %u pages at %u, content %u step %u", r.guest,
-		  r.pages, r.page, content, step);
+	prop_note("fill guest %u, %u pages at %u, content %u step %u road %u",
+		  r.guest, r.pages, r.page, content, step, road);
 	arm();
-	poison_apps_fill(r, content, step);
+	poison_apps_fill(r, content, step, road);
 }
 
 static void step_write(void)
@@ -124,6 +125,7 @@ static void step_pass(void)
 	poison_apps_rest();
 	PROP_EXPECT(!err, "pass: error %d", err);
 	t.merged += pass.merged;
+	t.bridged += pass.bridged;
 }
 
 static bool inject_at(struct poison_range r)
@@ -456,11 +458,11 @@ static void read_gaps(void)
 
 static void report(void)
 {
-	printf("%llu pages merged, %llu faults between steps; %llu slots and "
+	printf("%llu pages merged, %llu bridged, %llu faults between steps; %llu slots and "
 	       "%llu pages without a source lost, %llu heals, %llu vMCEs\n",
-	       (unsigned long long)t.merged, (unsigned long long)t.injected,
-	       (unsigned long long)t.lost, (unsigned long long)t.fates.doomed,
-	       (unsigned long long)t.heals,
+	       (unsigned long long)t.merged, (unsigned long long)t.bridged,
+	       (unsigned long long)t.injected, (unsigned long long)t.lost,
+	       (unsigned long long)t.fates.doomed, (unsigned long long)t.heals,
 	       (unsigned long long)t.fates.told_all);
 	for (unsigned i = 0; i < POINTS; i++)
 		printf("  %-24s %9lu calls, %6lu faults\n",
@@ -487,7 +489,7 @@ int main(void)
 	prop_check_held(&before, "at the end");
 	poison_apps_stop();
 	report();
-	PROP_EXPECT(t.merged > n && t.heals > n / 100,
+	PROP_EXPECT(t.merged > n && t.heals > n / 100 && t.bridged > n / 100,
 		    "next to nothing healed");
 	return 0;
 }
