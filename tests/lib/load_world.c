@@ -92,6 +92,7 @@ static void one_pass(struct world *w)
 	atomic_store(&w->merged, w->sum.merged);
 	w->sum.zero_merged += p.zero_merged;
 	w->sum.promoted += p.promoted;
+	w->sum.bridged += p.bridged;
 	w->sum.busy += p.busy;
 	w->sum.changed += p.changed;
 }
