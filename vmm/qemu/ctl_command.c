@@ -73,6 +73,7 @@ static void run_pass(const json_t *args, struct reply *r)
 	put(r->ret, "merged", p.merged);
 	put(r->ret, "zero_merged", p.zero_merged);
 	put(r->ret, "promoted", p.promoted);
+	put(r->ret, "bridged", p.bridged);
 	put(r->ret, "busy", p.busy);
 	put(r->ret, "changed", p.changed);
 	put(r->ret, "ns", p.ns);

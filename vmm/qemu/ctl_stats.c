@@ -26,6 +26,7 @@ static void put_levels(json_t *o, const struct tf_stats *s)
 {
 	PUT(o, s, pages_shared);
 	PUT(o, s, pages_sharing);
+	PUT(o, s, pages_bridged);
 	PUT(o, s, pages_unshared);
 	PUT(o, s, pages_volatile);
 	PUT(o, s, zero_pages);
@@ -129,7 +130,8 @@ json_t *tq_ctl_stats(void)
 	put_text(o, "domain", life->env.domain);
 	json_object_set_new(o, "scanning", json_boolean(tq_scan_is_on()));
 	put(o, "unmerge_bytes", g.pages_merged * TF_PAGE_SIZE);
-	put(o, "unmerge_ms", g.pages_merged * UNMERGE_US / 1000);
+	put(o, "unmerge_ms",
+	    (g.pages_merged + g.pages_bridged) * UNMERGE_US / 1000);
 	json_object_set_new(o, "reasons", reasons_json());
 	tq_blocks_each(put_block, blocks);
 	json_object_set_new(o, "blocks", blocks);
