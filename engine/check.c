@@ -19,6 +19,7 @@ struct check {
 	char *why;
 	size_t len;
 	struct tf_counts sum; /* what the frames add up to */
+	uint64_t bridges;     /* frames whose dup is one */
 	bool failed;
 };
 
@@ -49,6 +50,7 @@ static void check_shared(struct check *c, const struct tf_block *b,
 	const struct tf_dup *d = tf_dup_get(c->e, f->shared.dup);
 	unsigned long long linear = tf_frame_linear(b, page);
 
+	c->bridges += d->bridge;
 	EXPECT(c, d->store == b->region->store,
 	       "frame %llu shares with another store", linear);
 	EXPECT(c, f->tag < d->nsharers, "frame %llu: position %u of %u", linear,
@@ -140,6 +142,7 @@ static void check_left_out(struct check *c, const struct tf_block *b)
 static void check_region(struct check *c, const struct tf_region *r)
 {
 	uint64_t shared = c->sum.sharers, zero = c->sum.zero, cow = c->sum.cow;
+	uint64_t bridges = c->bridges;
 	const struct tf_block *b;
 
 	for (uint64_t no = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
@@ -157,7 +160,8 @@ static void check_region(struct check *c, const struct tf_region *r)
 	EXPECT(c,
 	       r->shared == c->sum.sharers - shared &&
 		       r->zero == c->sum.zero - zero &&
-		       r->cow == c->sum.cow - cow,
+		       r->cow == c->sum.cow - cow &&
+		       r->bridged == c->bridges - bridges,
 	       "memslot %u: its counters do not add up", r->slot);
 }
 

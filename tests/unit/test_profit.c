@@ -333,6 +333,47 @@ static void profit_grows_with_waiting_and_with_the_run(void **state)
 	assert_true(pays(1, false, 6, 64));
 }
 
+static bool bridge_pays(uint32_t made, uint32_t broke, unsigned gap)
+{
+	const struct tf_bridges past = { .made = made, .broke = broke };
+
+	return tf_profit_bridge(&past, gap);
+}
+
+static void small_gaps_pay(void **state)
+{
+	(void)state;
+	assert_true(bridge_pays(0, 0, 1));
+	assert_true(bridge_pays(0, 0, 2));
+	assert_false(bridge_pays(0, 0, 8)); /* two mappings are not worth it */
+	assert_false(bridge_pays(1u << 31, 0, 8));
+}
+
+/* One break of 80 us takes back what many bridges saved. */
+static void bridges_that_break_do_not_pay(void **state)
+{
+	(void)state;
+	assert_true(bridge_pays(100000, 1000, 1));
+	assert_false(bridge_pays(100000, 5000, 1));
+	assert_false(bridge_pays(10, 10, 1));
+	assert_false(bridge_pays(UINT32_MAX, UINT32_MAX, 1));
+}
+
+/* A longer gap never pays where a shorter one does not, nor does a gap of a
+ * guest that broke more of its bridges. */
+static void bridges_pay_less_the_more_they_cost(void **state)
+{
+	(void)state;
+	for (uint32_t made = 0; made < 100000; made = 2 * made + 1)
+		for (uint32_t broke = 0; broke <= made; broke = 2 * broke + 1)
+			for (unsigned gap = 1; gap < 10; gap++) {
+				if (bridge_pays(made, broke, gap))
+					continue;
+				assert_false(bridge_pays(made, broke, gap + 1));
+				assert_false(bridge_pays(made, broke + 1, gap));
+			}
+}
+
 /* Passes until the page, broken and quiet since, is merged again. */
 static unsigned passes_to_merge(struct unit *u, char *page, uint64_t content)
 {
@@ -387,6 +428,9 @@ int main(void)
 		cmocka_unit_test(a_page_that_broke_does_not_pay_at_once),
 		cmocka_unit_test(a_lone_page_that_broke_waits_longer),
 		cmocka_unit_test(profit_grows_with_waiting_and_with_the_run),
+		cmocka_unit_test(small_gaps_pay),
+		cmocka_unit_test(bridges_that_break_do_not_pay),
+		cmocka_unit_test(bridges_pay_less_the_more_they_cost),
 		cmocka_unit_test(lone_pages_are_merged_again_later_than_runs),
 	};
 
