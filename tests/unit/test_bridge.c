@@ -249,34 +249,6 @@ static void a_long_road_is_one_mapping(void **state)
 	unit_close(&u);
 }
 
-/* Candidates of earlier passes, in a memslot that is promoted late. */
-static void pages_that_settled_long_ago_are_bridged(void **state)
-{
-	struct road r;
-
-	(void)state;
-	road_init(&r, 1);
-	road_open(&r);
-	for (unsigned i = 0; i < CONTENTS; i++)
-		unit_fill(r.ram + i * TF_PAGE, 500 + i);
-	unit_passes(&r.u, 4);
-	assert_int_equal(bridged(&r), 0);
-	for (unsigned i = 0; i < r.pages; i++)
-		if (!is_unique(&r, i))
-			unit_fill(page_of(&r, i), 900 + i);
-	unit_fill_run(r.ram, CONTENTS, 1);
-	unit_pass(&r.u);
-	unit_pass(&r.u);
-	assert_int_equal(unit_stats(&r.u).pages_sharing, 0);
-	for (unsigned i = 0; i < r.pages; i++)
-		if (!is_unique(&r, i))
-			unit_fill(page_of(&r, i), content(&r, i));
-	unit_passes(&r.u, 2);
-	assert_int_equal(bridged(&r), CONTENTS - 1);
-	assert_int_equal(road_maps(&r), 1);
-	road_close(&r);
-}
-
 static void a_twin_makes_an_ordinary_copy_of_it(void **state)
 {
 	struct tf_stats s;
@@ -403,21 +375,55 @@ static void assert_gap_at_3(struct road *r)
 	assert_int_equal(bridged(r), CONTENTS - 2);
 }
 
+/* The road, unique pages and all, but with no twins yet. */
+static void road_without_twins(struct road *r)
+{
+	road_open(r);
+	for (unsigned i = 0; i < r->pages; i++)
+		if (!is_unique(r, i))
+			unit_fill(page_of(r, i), 900 + i);
+	unit_passes(&r->u, 3);
+	for (unsigned i = 0; i < r->pages; i++)
+		assert_int_equal(unit_state(&r->u, page_of(r, i)),
+				 TF_FRAME_CANDIDATE);
+}
+
+static void add_twins(struct road *r)
+{
+	for (unsigned i = 0; i < r->pages; i++)
+		if (!is_unique(r, i))
+			unit_fill(page_of(r, i), content(r, i));
+}
+
+/* Candidates of earlier passes. */
+static void pages_that_settled_long_ago_are_bridged(void **state)
+{
+	struct road r;
+
+	(void)state;
+	road_init(&r, 1);
+	road_without_twins(&r);
+	assert_int_equal(bridged(&r), 0);
+	add_twins(&r);
+	unit_passes(&r.u, 2);
+	assert_int_equal(bridged(&r), CONTENTS - 1);
+	assert_int_equal(road_maps(&r), 1);
+	road_close(&r);
+}
+
 static void pages_that_broke_are_left(void **state)
 {
 	struct road r;
 
 	(void)state;
 	road_init(&r, 1);
-	road_open(&r);
-	unit_pass(&r.u);
+	road_without_twins(&r);
 	pthread_mutex_lock(&r.u.e->lock);
 	tf_block_find(r.u.e->regions[0], 0)->frames[CONTENTS + 1 + 3].history =
 		1;
 	pthread_mutex_unlock(&r.u.e->lock);
-	unit_passes(&r.u, 4);
-	assert_false(is_bridge(&r, 3));
-	assert_true(is_bridge(&r, 1));
+	add_twins(&r);
+	assert_gap_at_3(&r);
 	road_close(&r);
 }
 
@@ -429,22 +435,12 @@ static void pages_that_are_written_now_and_then_are_left(void **state)
 	(void)state;
 	road_init(&r, 1);
 	r.u.opts.smart_scan = 1;
-	road_open(&r);
-	for (unsigned i = 0; i < CONTENTS; i++)
-		unit_fill(r.ram + i * TF_PAGE, 500 + i);
-	unit_passes(&r.u, 2);
-	assert_int_equal(unit_state(&r.u, page_of(&r, 3)), TF_FRAME_CANDIDATE);
+	road_without_twins(&r);
 	unit_fill(page_of(&r, 3), UNIQUE(3));
-	for (unsigned i = 0; i < r.pages; i++)
-		if (!is_unique(&r, i))
-			unit_fill(page_of(&r, i), 900 + i);
-	unit_fill_run(r.ram, CONTENTS, 1);
 	unit_passes(&r.u, 3);
 	assert_int_equal(unit_spot(&r.u, page_of(&r, 3)).was.vain, 1);
 	assert_int_equal(unit_state(&r.u, page_of(&r, 3)), TF_FRAME_CANDIDATE);
-	for (unsigned i = 0; i < r.pages; i++)
-		if (!is_unique(&r, i))
-			unit_fill(page_of(&r, i), content(&r, i));
+	add_twins(&r);
 	assert_gap_at_3(&r);
 	road_close(&r);
 }
