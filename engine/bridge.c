@@ -66,17 +66,6 @@ static bool leads(const struct tf_batch *batch, const struct tf_block *b,
 	return l && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW);
 }
 
-/* Where nodes have slots of their own. */
-static bool same_node(const struct tf_block *b, unsigned from, unsigned to)
-{
-	const struct tf_engine *e = b->region->engine;
-	unsigned node = tf_node_of(e, tf_frame_addr(b, from));
-
-	while (from < to && tf_node_of(e, tf_frame_addr(b, from + 1)) == node)
-		from++;
-	return from == to;
-}
-
 /* How many pages before this one are to be bridged. */
 static unsigned gap_before(const struct tf_batch *batch,
 			   const struct tf_block *b, unsigned page,
@@ -88,10 +77,7 @@ static unsigned gap_before(const struct tf_batch *batch,
 		n++;
 	if (!n || n > room || n >= page || !leads(batch, b, page - 1 - n))
 		return 0;
-	return tf_profit_bridge(&b->region->guest->bridges, n) &&
-			       same_node(b, page - 1 - n, page) ?
-		       n :
-		       0;
+	return tf_profit_bridge(&b->region->guest->bridges, n) ? n : 0;
 }
 
 static void plan_leg(struct tf_batch *batch, struct tf_block *b, unsigned page)
