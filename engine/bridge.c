@@ -66,16 +66,19 @@ static bool leads(const struct tf_batch *batch, const struct tf_block *b,
 	return l && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW);
 }
 
+/* More pages than this never pay. */
+#define LONGEST 8u
+
 /* How many pages before this one are to be bridged. */
 static unsigned gap_before(const struct tf_batch *batch,
 			   const struct tf_block *b, unsigned page,
 			   unsigned room)
 {
-	unsigned n = 0;
+	unsigned most = room < LONGEST ? room : LONGEST, n = 0;
 
-	while (n < page && n <= room && fits(b, page - 1 - n))
+	while (n < page && n <= most && fits(b, page - 1 - n))
 		n++;
-	if (!n || n > room || n >= page || !leads(batch, b, page - 1 - n))
+	if (!n || n > most || n >= page || !leads(batch, b, page - 1 - n))
 		return 0;
 	return tf_profit_bridge(&b->region->guest->bridges, n) ? n : 0;
 }

@@ -149,24 +149,20 @@ static void a_pass_says_what_it_bridged(void **state)
 	road_close(&r);
 }
 
-/* The page moves from the guest's memory to the store. */
+/* The page moves from the guest's memory to the store, and is freed there. */
 static void a_bridge_takes_no_memory_of_its_own(void **state)
 {
-	unsigned long before, after;
 	struct road r;
 
 	(void)state;
 	road_init(&r, 1);
 	road_open(&r);
 	unit_pass(&r.u);
-	before = unit_status("RssAnon:");
+	assert_true(unit_smaps(r.start, "Anonymous:") >= 4ul * r.pages);
 	unit_pass(&r.u);
-	after = unit_status("RssAnon:");
 	assert_int_equal(unit_store_blocks(r.u.e), (2 * CONTENTS - 1) * 8);
 	assert_int_equal(unit_smaps(r.start, "Anonymous:"), 0);
 	assert_int_equal(unit_smaps(r.u.e->staging, "Anonymous:"), 0);
-	/* Less what the engine's own tables grew by. */
-	assert_true(after < before);
 	road_close(&r);
 }
 
