@@ -23,7 +23,6 @@
 #include "engine/chain.h"
 #include "engine/hash.h"
 #include "engine/merge.h"
-#include "engine/nodes.h"
 #include "engine/pins.h"
 #include "engine/profit.h"
 #include "engine/state.h"
