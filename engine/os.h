@@ -169,6 +169,9 @@ struct tf_os {
 			  uint32_t value, unsigned ms);
 	void (*wake_word)(const struct tf_os *os, _Atomic uint32_t *word);
 	int (*thread_id)(const struct tf_os *os);
+	/* Have the kernel tell this thread of lost pages before they are
+	 * touched, unless the process has said already when it wants that. */
+	int (*tell_early)(const struct tf_os *os);
 	int (*write_file)(const struct tf_os *os, const char *path,
 			  const char *text);
 	/* ioctl() of a vCPU. */

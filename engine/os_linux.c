@@ -306,6 +306,7 @@ const struct tf_os tf_os_linux = {
 	.wait_word = tf_linux_wait_word,
 	.wake_word = tf_linux_wake_word,
 	.thread_id = tf_linux_thread_id,
+	.tell_early = tf_linux_tell_early,
 	.write_file = tf_linux_write_file,
 	.control = tf_linux_control,
 	.hash = tf_linux_hash,

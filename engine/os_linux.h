@@ -39,6 +39,7 @@ void tf_linux_wake_word(const struct tf_os *os, _Atomic uint32_t *word);
 int tf_linux_timer(const struct tf_os *os);
 int tf_linux_arm(const struct tf_os *os, int timer, unsigned ns);
 int tf_linux_thread_id(const struct tf_os *os);
+int tf_linux_tell_early(const struct tf_os *os);
 int tf_linux_write_file(const struct tf_os *os, const char *path,
 			const char *text);
 int tf_linux_control(const struct tf_os *os, int fd, unsigned long request,

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/prctl.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -50,6 +51,18 @@ int tf_linux_thread_id(const struct tf_os *os)
 {
 	(void)os;
 	return (int)syscall(SYS_gettid);
+}
+
+int tf_linux_tell_early(const struct tf_os *os)
+{
+	long now = syscall(SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
+
+	(void)os;
+	if (now != PR_MCE_KILL_DEFAULT)
+		return (int)tf_sys_result(now);
+	return (int)tf_sys_result(syscall(SYS_prctl, PR_MCE_KILL,
+					  PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0,
+					  0));
 }
 
 int tf_linux_write_file(const struct tf_os *os, const char *path,

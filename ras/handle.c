@@ -235,6 +235,17 @@ static int say_engine_owned(struct tf_ras *ras, const void *addr)
 	return ras_own_memory_lost(ras);
 }
 
+/* The healer waits for nobody: it looks when the handler is over. */
+static int heal_later(struct tf_ras *ras, const void *addr,
+		      struct tf_ras_verdict *ret)
+{
+	const struct tf_ras_verdict v = { .size = sizeof(v),
+					  .cls = TF_RAS_TRANSIENT };
+
+	ras_note(ras, addr);
+	return tf_opts_export(ret, &v, sizeof(v));
+}
+
 int ras_judge(struct tf_ras *ras, const siginfo_t *info,
 	      struct tf_ras_verdict *ret)
 {
@@ -242,6 +253,8 @@ int ras_judge(struct tf_ras *ras, const siginfo_t *info,
 
 	if (ras_is_engine_owned(ras->engine, info->si_addr))
 		err = say_engine_owned(ras, info->si_addr);
+	else if (ras_is_early(info))
+		err = heal_later(ras, info->si_addr, ret);
 	else
 		err = ask(ras, info, ret);
 	errno = saved;

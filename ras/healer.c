@@ -5,6 +5,10 @@
  * be the one that waits for us, with an error in memory that is not known to
  * be the engine's. Then there is no verdict (EIO), and the error goes to the
  * next handler.
+ *
+ * It is also the thread that the kernel tells of lost pages which nobody has
+ * touched yet, where the process has not chosen another: one with the policy
+ * PR_MCE_KILL_EARLY is enough for all threads of a process.
  */
 #include <errno.h>
 #include <poll.h>
@@ -125,13 +129,20 @@ static bool serve_all(struct tf_ras *ras)
 }
 
 __thread bool ras_healing __attribute__((tls_model("initial-exec")));
+static __thread bool is_healer __attribute__((tls_model("initial-exec")));
+
+bool ras_is_early(const siginfo_t *info)
+{
+	return info->si_code == MCEERR_AO && is_healer;
+}
 
 static void *healer_main(void *arg)
 {
 	struct tf_ras *ras = arg;
 	const struct tf_os *os = ras->engine->os;
 
-	ras_healing = true;
+	ras_healing = is_healer = true;
+	os->tell_early(os);
 	for (;;) {
 		struct pollfd fds[] = {
 			{ .fd = ras->wake, .events = POLLIN },

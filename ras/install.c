@@ -147,13 +147,16 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 			raise(sig);
 			return;
 		}
+		if (ras_is_early(info))
+			continue; /* all engines hear of it */
 		if (!err && v.cls != TF_RAS_NOT_OURS)
 			return;
 		/* Nobody has consumed it: whatever it is, life goes on. */
 		if (err && info->si_code == MCEERR_AO)
 			return;
 	}
-	next_handler(sig, info, context);
+	if (!ras_is_early(info))
+		next_handler(sig, info, context);
 }
 
 /* Then putting ours on top would make a ring of the two. */

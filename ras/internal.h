@@ -104,6 +104,9 @@ void ras_leave(struct tf_ras *ras);
 /* healer.c */
 /* Is this thread healing? What it reads, and cannot, is not news. */
 extern __thread bool ras_healing __attribute__((tls_model("initial-exec")));
+/* Is this an error that nobody has consumed, in a healer's thread? Nobody but
+ * the healer has asked to be told of it. */
+bool ras_is_early(const siginfo_t *info);
 int ras_healer_start(struct tf_ras *ras);
 void ras_healer_stop(struct tf_ras *ras);
 

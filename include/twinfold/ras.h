@@ -85,7 +85,19 @@ enum tf_inject {
 /*
  * Start healing for an engine: a healer thread, and a SIGBUS handler of the
  * process that hands what is not the engine's to the handler before it.
- * `opts` NULL: no eventfd, no callback. Ends with tf_ras_uninstall() or the
+ * `opts` NULL: no eventfd, no callback.
+ *
+ * The kernel tells one thread of a process of lost pages that nobody has
+ * touched yet (action optional), and only where a thread has asked for it with
+ * PR_MCE_KILL_EARLY. The healer thread asks, so that pages heal before a guest
+ * comes to them: nothing has to be done for it. It does not ask where the calling
+ * thread has a policy already (prctl(2), PR_MCE_KILL_SET): with PR_MCE_KILL_LATE
+ * pages heal when they are touched. The kernel chooses the eldest of the
+ * threads that asked. What the healer is told and what is no engine's goes to no
+ * other handler: an embedder that wants to hear of its own memory so early asks
+ * in its main thread.
+ *
+ * Ends with tf_ras_uninstall() or the
  * engine.
  * EINVAL: a size that cannot be. EALREADY: it has one. ENOSPC: 16 engines have one. ENOMEM, EMFILE, EAGAIN.
  */
@@ -98,7 +110,9 @@ void tf_ras_uninstall(struct tf_engine *engine);
  * What the SIGBUS handler does, for an embedder with a handler of its own, or
  * with another way to learn of an error (a KVM_EXIT_MMIO inside a memslot).
  * May be called from a signal handler; errno is preserved. Waits for the
- * healer thread, which takes no lock that is held around guest memory.
+ * healer thread, which takes no lock that is held around guest memory. In the
+ * healer thread itself (tf_ras_install() says why) it says TF_RAS_TRANSIENT, and
+ * healing follows.
  *
  * 0: *ret says what happened; the thread may go on, except after
  *    TF_RAS_NOT_OURS.

@@ -337,6 +337,7 @@ void os_fault_init(struct os_fault *f)
 		.wait_word = tf_os_linux.wait_word,
 		.wake_word = tf_os_linux.wake_word,
 		.thread_id = tf_os_linux.thread_id,
+		.tell_early = tf_os_linux.tell_early,
 		.write_file = tf_os_linux.write_file,
 		.control = tf_os_linux.control,
 		.hash = fault_hash,
