@@ -64,7 +64,8 @@ void host_image_fini(struct host_image *image);
 /* image.c: an initramfs for that vendor. A memfd, or a negative errno. */
 int host_initrd(const char *modules, enum host_vendor vendor);
 
-/* Boot it, until the command inside says hello; the caller owns that. */
+/* Boot it, until the command inside says hello; the caller owns that.
+ * TF_EXIT_FAILED: it did not come up, perhaps because this machine is busy. */
 int host_start(const struct host_image *image,
 	       const struct host_profile *profile, struct host *host,
 	       json_t **hello);

@@ -97,10 +97,9 @@ int victim_wait(uint64_t n)
 	return -ETIMEDOUT;
 }
 
-int victim_early(bool early)
+int victim_late(void)
 {
-	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET,
-		     early ? PR_MCE_KILL_EARLY : PR_MCE_KILL_LATE, 0, 0) ?
+	return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_LATE, 0, 0) ?
 		       -errno :
 		       0;
 }

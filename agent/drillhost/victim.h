@@ -29,8 +29,8 @@ int victim_count(uint64_t *ret);
  * them have been sent then. ETIMEDOUT. */
 int victim_wait(uint64_t n);
 
-/* Shall the kernel tell this thread, and those it starts, of lost pages before
- * they are touched (action optional)? */
-int victim_early(bool early);
+/* The kernel shall not tell this thread, nor those it starts, of lost pages before
+ * they are touched (action optional): the healer asks for that otherwise. */
+int victim_late(void);
 
 #endif

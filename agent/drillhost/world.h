@@ -64,6 +64,10 @@ int world_pick(struct world *world, enum tf_work_kind kind,
 int world_lose(struct world *world, const struct world_victim *victim,
 	       enum lose_how how);
 
+/* While guests hold still: until the engine has dealt with everything that was
+ * lost, because the kernel told it. Nothing to do in the baseline. */
+int world_early(struct world *world);
+
 /* It is lost by other means: enter it into the book of what must come. */
 int world_book(struct world *world, const struct world_victim *victim);
 
@@ -80,7 +84,7 @@ struct world_fault {
 	struct world_opts opts;
 	enum tf_work_kind kind;
 	enum lose_how how;
-	bool early; /* the kernel tells before the page is touched */
+	bool early; /* the engine is to hear of it before a touch */
 };
 void world_one_fault(struct cell *cell, const struct world_fault *fault);
 

@@ -74,6 +74,24 @@ int world_lose(struct world *world, const struct world_victim *victim,
 		   0;
 }
 
+/* Nobody touches anything meanwhile. */
+int world_early(struct world *world)
+{
+	struct tf_stats s = { .size = sizeof(s) };
+
+	for (int i = 0; world->engine && i < LATE_TRIES; i++) {
+		int r = tf_engine_stats(world->engine, &s);
+
+		if (r || s.heals + s.vmces >= world->faults.n)
+			return r;
+		world_rest();
+	}
+	return world->engine ?
+		       world_failed(world, "nothing was healed before a touch",
+				    -ETIMEDOUT) :
+		       0;
+}
+
 /* ---- the verdict ---- */
 
 static void sum_reports(const struct world *w)
@@ -184,8 +202,7 @@ void world_one_fault(struct cell *cell, const struct world_fault *fault)
 {
 	static struct world world;
 	struct world_victim victim = { 0 };
-	int r = victim_early(fault->early &&
-			     cell->row->configuration == ROW_TWINFOLD);
+	int r = fault->early ? 0 : victim_late();
 
 	if (!r)
 		r = world_create(cell, &fault->opts, &world);
@@ -195,6 +212,8 @@ void world_one_fault(struct cell *cell, const struct world_fault *fault)
 		r = world_pick(&world, fault->kind, &victim);
 	if (!r)
 		r = world_lose(&world, &victim, fault->how);
+	if (!r && fault->early)
+		r = world_early(&world);
 	if (!r)
 		r = world_resume(&world);
 	if (!r)

@@ -17,6 +17,7 @@
 #define KSM "/sys/kernel/mm/ksm/"
 #define MERGE_S 60
 #define SCANS_MORE 3
+#define STILL_S 10 /* a scan takes milliseconds */
 
 static double now(void)
 {
@@ -67,6 +68,21 @@ static bool is_ksm_done(struct world *w)
 	return c.full_scans >= scans + SCANS_MORE;
 }
 
+/* The kernel's thread has ended, in an Oops of its own. */
+static bool is_ksm_dead(void)
+{
+	static uint64_t scans;
+	static double moved;
+	struct ksm_counts c = { 0 };
+
+	ksm_counts(&c);
+	if (!moved || c.full_scans != scans) {
+		scans = c.full_scans;
+		moved = now();
+	}
+	return now() - moved > STILL_S;
+}
+
 static int wait_for(struct world *w, bool (*done)(struct world *))
 {
 	double end = now() + MERGE_S;
@@ -74,9 +90,11 @@ static int wait_for(struct world *w, bool (*done)(struct world *))
 
 	while (!r && !done(w)) {
 		world_rest();
-		r = now() < end ?
-			    world_look(w) :
-			    world_failed(w, "pages with twins are not merged",
+		r = world_look(w);
+		if (!r && !w->engine && is_ksm_dead())
+			r = world_failed(w, "the kernel merges no more", -EIO);
+		else if (!r && now() > end)
+			r = world_failed(w, "pages with twins are not merged",
 					 -ETIMEDOUT);
 	}
 	return r;
