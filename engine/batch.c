@@ -19,12 +19,11 @@
 #include <stdlib.h>
 
 #include "engine/book.h"
-#include "engine/bridge.h"
-#include "engine/chain.h"
 #include "engine/copy.h"
 #include "engine/forks.h"
+#include "engine/judge.h"
 #include "engine/mapping.h"
-#include "engine/nodes.h"
+#include "engine/promote.h"
 #include "engine/spare.h"
 #include "engine/state.h"
 
@@ -51,8 +50,7 @@ static bool adjacent(const struct tf_leg *a, const struct tf_leg *b)
 	       a->block->region == b->block->region;
 }
 
-/* Half a pair failed: so did the other. */
-static void fail_leg(struct tf_leg *l, int err)
+void tf_leg_fail(struct tf_leg *l, int err)
 {
 	l->err = err;
 	if (l->mate && !l->mate->err)
@@ -62,7 +60,7 @@ static void fail_leg(struct tf_leg *l, int err)
 static void fail_all(struct tf_batch *b, int err)
 {
 	for (unsigned i = 0; i < b->n; i++)
-		fail_leg(&b->leg[i], err);
+		tf_leg_fail(&b->leg[i], err);
 }
 
 static void close_run(struct tf_batch *b, unsigned from, unsigned to)
@@ -79,7 +77,7 @@ static void close_run(struct tf_batch *b, unsigned from, unsigned to)
 			moved = tf_fence_close(b->engine, l->addr, n, l->stage);
 		}
 		if (moved <= 0) {
-			fail_leg(l, moved < 0 ? (int)moved : -EAGAIN);
+			tf_leg_fail(l, moved < 0 ? (int)moved : -EAGAIN);
 			from++;
 			continue;
 		}
@@ -101,7 +99,7 @@ static void reserve_all(struct tf_batch *b)
 				break;
 		err = tf_spare_reserve(r, j - i);
 		for (unsigned k = i; err && k < j; k++)
-			fail_leg(b->sorted[k], err);
+			tf_leg_fail(b->sorted[k], err);
 	}
 }
 
@@ -116,208 +114,6 @@ static void close_all(struct tf_batch *b)
 			    !adjacent(b->sorted[j - 1], b->sorted[j]))
 				break;
 		close_run(b, i, j);
-	}
-}
-
-/* What a leg's staged page is to equal. */
-static const char *model_of(const struct tf_batch *b, const struct tf_leg *l)
-{
-	const struct tf_engine *e = b->engine;
-
-	switch ((enum tf_leg_kind)l->kind) {
-	case TF_LEG_ZERO:
-		return e->zero_page;
-	case TF_LEG_JOIN:
-	case TF_LEG_GROW:
-		return tf_slot_bytes(l->block->region->store,
-				     tf_dup_get(e, l->dup)->slot);
-	case TF_LEG_PAIR:
-		return tf_stage(e->staging, l->mate->stage);
-	case TF_LEG_MATE:
-	case TF_LEG_BRIDGE:
-		break;
-	}
-	return NULL;
-}
-
-int tf_batch_hash(const struct tf_batch *b, const struct tf_leg *l,
-		  uint64_t *ret)
-{
-	const struct tf_engine *e = b->engine;
-	const struct tf_store *s = l->block->region->store;
-	const char *staged = tf_stage(e->staging, l->stage);
-	uint64_t hash;
-	int err = e->os->hash(e->os, staged, s->secret, &hash);
-
-	if (err)
-		return err;
-	if (hash != s->zero_hash)
-		hash = tf_node_hash(e, staged, hash);
-	*ret = hash;
-	return 0;
-}
-
-/*
- * Both pages of a pair may have become something else since they were hashed,
- * and the same. Then others with that hash would be compared with the wrong
- * bytes for as long as the pair shares them.
- */
-static int judge_hash(const struct tf_batch *b, const struct tf_leg *l)
-{
-	uint64_t hash;
-	int err = tf_batch_hash(b, l, &hash);
-
-	if (err)
-		return err;
-	return hash == l->hash ? 0 : -EAGAIN;
-}
-
-/* 0, or why the leg is undone. */
-static int judge(const struct tf_batch *b, struct tf_leg *l)
-{
-	const struct tf_os *os = b->engine->os;
-	int equal;
-
-	if (l->kind == TF_LEG_BRIDGE)
-		return tf_bridge_judge(b, l);
-	equal = os->equal(os, tf_stage(b->engine->staging, l->stage),
-			  model_of(b, l), TF_PAGE);
-	if (equal < 0)
-		return equal;
-	if (!equal)
-		return -EAGAIN;
-	return l->kind == TF_LEG_PAIR ? judge_hash(b, l) : 0;
-}
-
-static void judge_all(struct tf_batch *b)
-{
-	for (unsigned i = 0; i < b->n; i++) {
-		struct tf_leg *l = &b->leg[i];
-		int err;
-
-		if (l->err || l->kind == TF_LEG_MATE)
-			continue;
-		err = judge(b, l);
-		if (err)
-			fail_leg(l, err);
-	}
-}
-
-static bool needs_slot(const struct tf_leg *l)
-{
-	return !l->err && (l->kind == TF_LEG_PAIR || l->kind == TF_LEG_GROW ||
-			   l->kind == TF_LEG_BRIDGE);
-}
-
-/* A second copy lies apart from the first. */
-static unsigned node_for(const struct tf_engine *e, const struct tf_leg *l)
-{
-	const struct tf_dup *d;
-
-	if (l->kind != TF_LEG_GROW)
-		return tf_node_for(e, tf_stage(e->staging, l->stage));
-	d = tf_dup_get(e, l->dup);
-	return tf_node_beside(d->store, tf_slot_bytes(d->store, d->slot));
-}
-
-/* Slots in the order of addresses: neighbours become neighbours. A moved page
- * is still on its node. */
-static void alloc_slots(struct tf_batch *b)
-{
-	const struct tf_engine *e = b->engine;
-
-	for (unsigned i = 0; i < b->n; i++) {
-		struct tf_leg *l = b->sorted[i];
-		struct tf_store *s = l->block->region->store;
-		int err;
-
-		if (!needs_slot(l))
-			continue;
-		tf_store_use_node(s, node_for(e, l));
-		err = tf_slot_alloc(s, &l->slot);
-		if (err)
-			fail_leg(l, err);
-		l->slotted = !err;
-	}
-}
-
-/* One write for staged pages and slots that are adjacent. A short write says
- * at which page it stopped; a poisoned one cannot be read. */
-static void write_run(struct tf_batch *b, unsigned from, unsigned to)
-{
-	const struct tf_engine *e = b->engine;
-	const struct tf_leg *l = b->sorted[from];
-	long done = e->os->write_at(e->os, l->block->region->store->fd,
-				    tf_stage(e->staging, l->stage),
-				    (to - from) * TF_PAGE,
-				    (uint64_t)l->slot * TF_PAGE);
-	unsigned ok = done < 0 ? 0 : (unsigned)(done / (long)TF_PAGE);
-
-	for (unsigned i = from + ok; i < to; i++)
-		fail_leg(b->sorted[i], done < 0 ? (int)done : -EIO);
-}
-
-static void write_slots(struct tf_batch *b)
-{
-	for (unsigned i = 0, j; i < b->n; i = j) {
-		const struct tf_leg *l = b->sorted[i];
-
-		j = i + 1;
-		if (!needs_slot(l))
-			continue;
-		for (; j < b->n; j++)
-			if (!needs_slot(b->sorted[j]) ||
-			    b->sorted[j]->slot != l->slot + (j - i) ||
-			    b->sorted[j]->block->region->store !=
-				    l->block->region->store)
-				break;
-		write_run(b, i, j);
-	}
-}
-
-/* Give a written slot its dup, and both sharers their places. */
-static int new_dup(struct tf_engine *e, struct tf_leg *l)
-{
-	uint32_t id;
-	int err = tf_dup_create(l->block->region->store, l->hash, l->slot, &id);
-
-	if (err)
-		return err;
-	l->slotted = false;
-	if (l->reserved)
-		tf_dup_unreserve(e, l->dup);
-	l->dup = id;
-	tf_dup_get(e, id)->bridge = l->kind == TF_LEG_BRIDGE;
-	l->reserved = !tf_dup_reserve(e, id);
-	if (l->mate && l->reserved) {
-		l->mate->dup = id;
-		l->mate->slot = l->slot;
-		l->mate->reserved = !tf_dup_reserve(e, id);
-	}
-	if (l->reserved && (!l->mate || l->mate->reserved))
-		return 0;
-	if (l->reserved)
-		tf_dup_unreserve(e, id);
-	else
-		tf_dup_retire(e, id);
-	l->reserved = false;
-	l->dup = 0;
-	return -ENOMEM;
-}
-
-static void make_dups(struct tf_batch *b)
-{
-	for (unsigned i = 0; i < b->n; i++) {
-		struct tf_leg *l = b->sorted[i];
-
-		if (needs_slot(l)) {
-			int err = new_dup(b->engine, l);
-
-			if (err)
-				fail_leg(l, err);
-		} else if (!l->err && l->kind == TF_LEG_JOIN) {
-			l->slot = tf_dup_get(b->engine, l->dup)->slot;
-		}
 	}
 }
 
@@ -477,11 +273,8 @@ unsigned tf_batch_run(struct tf_batch *b)
 	if (!gate)
 		fail_all(b, -EAGAIN);
 	close_all(b);
-	judge_all(b);
-	alloc_slots(b);
-	tf_bridge_prune(b);
-	write_slots(b);
-	make_dups(b);
+	tf_judge_all(b);
+	tf_promote_all(b);
 	map_slots(b);
 	check_mapped(b);
 	map_zeros(b);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A batch: the frames that go through one fence together. Planned leg by leg
- * (merge.c), carried out in one go (batch.c).
+ * (merge.c), carried out in one go (batch.c, judge.c, promote.c).
  *
  * A leg succeeds or is undone alone, except the two legs of a pair: a new
  * content gets its first two sharers together or not at all.
@@ -61,8 +61,7 @@ struct tf_batch {
  */
 unsigned tf_batch_run(struct tf_batch *batch);
 
-/* The hash of a staged page, as settling takes it. -EHWPOISON. */
-int tf_batch_hash(const struct tf_batch *batch, const struct tf_leg *leg,
-		  uint64_t *ret);
+/* The leg is undone, and so is the other half of a pair. */
+void tf_leg_fail(struct tf_leg *leg, int err);
 
 #endif

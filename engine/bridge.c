@@ -22,6 +22,7 @@
 #include "engine/candidates.h"
 #include "engine/chain.h"
 #include "engine/hash.h"
+#include "engine/judge.h"
 #include "engine/merge.h"
 #include "engine/pins.h"
 #include "engine/profit.h"
@@ -109,7 +110,7 @@ int tf_bridge_judge(const struct tf_batch *batch, struct tf_leg *leg)
 {
 	const struct tf_store *s = leg->block->region->store;
 	uint64_t hash;
-	int err = tf_batch_hash(batch, leg, &hash);
+	int err = tf_judge_hash(batch, leg, &hash);
 
 	if (err)
 		return err;

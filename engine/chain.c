@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Dups, chains and the reverse map. Owns the stable index and the lists of
- * sharers; frames' entries are changed here only between SHARED and what the
- * caller makes of them. Caller holds the engine's lock throughout.
+ * Dups and chains. Owns the stable index, and which dups are in use; who
+ * shares them is in sharers.c. Caller holds the engine's lock throughout.
  */
 #include "engine/chain.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/copy.h"
 #include "engine/nodes.h"
 #include "engine/state.h"
-
-/* A list fills what the allocator hands out for it: 16 k + 24 bytes. */
-#define FIRST_CAP 10u
 
 struct tf_dup *tf_dup_get(const struct tf_engine *e, uint32_t id)
 {
@@ -187,11 +182,9 @@ int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
 	return 0;
 }
 
-/*
- * A dup's room changed. Ring order is kept as: those with room from the head
- * on, full ones behind them.
- */
-static void chain_adjust(struct tf_engine *e, uint32_t id)
+/* Ring order is kept as: those with room from the head on, full ones behind
+ * them. */
+void tf_chain_adjust(struct tf_engine *e, uint32_t id)
 {
 	struct tf_dup *d = tf_dup_get(e, id);
 	uint32_t head = tf_chain_find(d->store, d->hash);
@@ -212,159 +205,6 @@ static void chain_adjust(struct tf_engine *e, uint32_t id)
 	}
 }
 
-/* Its list, or NULL while it needs none. */
-static uint32_t *list_of(const struct tf_dup *d)
-{
-	return d->cap > TF_DUP_FEW ? d->list : NULL;
-}
-
-static uint32_t *sharers_of(struct tf_dup *d)
-{
-	return d->cap > TF_DUP_FEW ? d->list : d->few;
-}
-
-static unsigned list_entries(const struct tf_dup *d)
-{
-	return d->cap > TF_DUP_FEW ? d->cap : 0;
-}
-
-static int list_grow(struct tf_engine *e, struct tf_dup *d)
-{
-	unsigned had = list_entries(d);
-	unsigned cap = had ? 2 * had - 2 : FIRST_CAP;
-	uint32_t *more = realloc(list_of(d), cap * sizeof(*more));
-
-	if (!more)
-		return -ENOMEM;
-	if (!had)
-		memcpy(more, d->few, sizeof(d->few));
-	e->n.sharer_room += cap - had;
-	d->list = more;
-	d->cap = (uint16_t)cap;
-	return 0;
-}
-
-int tf_dup_reserve(struct tf_engine *e, uint32_t id)
-{
-	struct tf_dup *d = tf_dup_get(e, id);
-
-	if (d->nsharers + d->pending == d->cap &&
-	    (d->cap > UINT16_MAX / 2 || list_grow(e, d)))
-		return -ENOMEM;
-	d->pending++;
-	chain_adjust(e, id);
-	return 0;
-}
-
-int tf_dup_prepare(struct tf_engine *e)
-{
-	if (!e->list_at_hand)
-		e->list_at_hand = calloc(e->opts.max_page_sharing,
-					 sizeof(*e->list_at_hand));
-	return e->list_at_hand ? 0 : -ENOMEM;
-}
-
-bool tf_dup_at_hand(const struct tf_store *s)
-{
-	return s->engine->list_at_hand && tf_slot_at_hand(s) &&
-	       tf_idtable_at_hand(&s->engine->dups);
-}
-
-void tf_dup_take_list(struct tf_engine *e, uint32_t id)
-{
-	struct tf_dup *d = tf_dup_get(e, id);
-
-	if (e->opts.max_page_sharing <= d->cap)
-		return;
-	d->list = e->list_at_hand;
-	d->cap = (uint16_t)e->opts.max_page_sharing;
-	e->n.sharer_room += d->cap;
-	e->list_at_hand = NULL;
-}
-
-void tf_dup_unreserve(struct tf_engine *e, uint32_t id)
-{
-	tf_dup_get(e, id)->pending--;
-	chain_adjust(e, id);
-	tf_dup_retire(e, id);
-}
-
-/* A dup gets its first sharer, in this block, or loses its last. */
-static void count_used(struct tf_engine *e, const struct tf_dup *d,
-		       const struct tf_block *b, int more)
-{
-	if (d->bridge) {
-		e->n.bridged += (uint64_t)more;
-		b->region->bridged += (uint64_t)more;
-	} else {
-		e->n.used += (uint64_t)more;
-	}
-}
-
-/* A bridge gets a twin: from now on it is a dup like any other. */
-static void end_bridge(struct tf_engine *e, struct tf_dup *d)
-{
-	const struct tf_block *b = tf_ref_block(e, sharers_of(d)[0]);
-
-	count_used(e, d, b, -1);
-	d->bridge = false;
-	count_used(e, d, b, 1);
-}
-
-void tf_dup_link(struct tf_engine *e, uint32_t id, struct tf_block *b,
-		 unsigned page)
-{
-	struct tf_dup *d = tf_dup_get(e, id);
-	struct tf_frame *f = &b->frames[page];
-
-	d->pending--;
-	if (d->bridge && d->nsharers)
-		end_bridge(e, d);
-	f->shared.dup = id;
-	f->shared.when = e->pass_no;
-	f->tag = d->nsharers;
-	f->flags = 0;
-	sharers_of(d)[d->nsharers++] = tf_ref(b, page);
-	f->state = TF_FRAME_SHARED;
-	b->nshared++;
-	b->region->shared++;
-	e->n.sharers++;
-	if (d->nsharers == 1)
-		count_used(e, d, b, 1);
-	e->n.recoverable += tf_dup_has_twin(e, id);
-	chain_adjust(e, id);
-}
-
-static void sharer_remove(struct tf_engine *e, struct tf_dup *d, unsigned pos)
-{
-	uint32_t last = sharers_of(d)[--d->nsharers];
-
-	sharers_of(d)[pos] = last;
-	tf_ref_frame(e, last)->tag = (uint16_t)pos;
-}
-
-void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
-		   bool spans)
-{
-	struct tf_frame *f = &b->frames[page];
-	uint32_t id = f->shared.dup;
-	struct tf_dup *d = tf_dup_get(e, id);
-
-	if (d->nsharers == 1) {
-		count_used(e, d, b, -1);
-		d->bridge &= spans; /* it may come back */
-	}
-	sharer_remove(e, d, f->tag);
-	b->nshared--;
-	b->region->shared--;
-	e->n.sharers--;
-	e->n.recoverable -= tf_dup_has_twin(e, id);
-	if (spans)
-		d->spans++;
-	chain_adjust(e, id);
-	tf_dup_retire(e, id);
-}
-
 void tf_dup_condemn(struct tf_engine *e, uint32_t id)
 {
 	struct tf_dup *d = tf_dup_get(e, id);
@@ -374,7 +214,7 @@ void tf_dup_condemn(struct tf_engine *e, uint32_t id)
 	e->n.recoverable -= rely_on(e, id);
 	d->bad = true;
 	e->n.quarantined++;
-	chain_adjust(e, id);
+	tf_chain_adjust(e, id);
 }
 
 void tf_dup_hold(struct tf_engine *e, uint32_t id)
@@ -425,16 +265,14 @@ static void chain_remove(struct tf_engine *e, uint32_t id)
 
 static void dup_free(struct tf_engine *e, uint32_t id)
 {
-	const struct tf_dup *d = tf_dup_get(e, id);
+	struct tf_dup *d = tf_dup_get(e, id);
 
 	chain_remove(e, id);
 	if (d->bad)
 		tf_slot_quarantine(d->store, d->slot);
 	else
 		tf_slot_free(d->store, d->slot);
-	e->n.sharer_room -= list_entries(d);
-	if (list_of(d)) /* nor is free() called for nothing, in a handler */
-		free(list_of(d));
+	tf_dup_free_list(e, d);
 	tf_idtable_free(&e->dups, id);
 	e->n.dups--;
 }
@@ -482,8 +320,7 @@ static void ring_free(struct tf_engine *e, uint32_t head)
 		uint32_t next = d->next;
 
 		keep(e, d, false);
-		e->n.sharer_room -= list_entries(d);
-		free(list_of(d));
+		tf_dup_free_list(e, d);
 		tf_idtable_free(&e->dups, id);
 		e->n.dups--;
 		id = next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Dups and chains. A dup is one stable copy of a content and the frames that
+ * Dups and chains (chain.c), and who shares them (sharers.c). A dup is one stable copy of a content and the frames that
  * share it; a chain is all dups of one content, found by hash. Chains are
  * rings; the bucket points at the head.
  *
@@ -122,5 +122,9 @@ void tf_dup_retire(struct tf_engine *e, uint32_t id);
 
 /* Free every dup of a store whose frames are all gone. */
 void tf_chains_fini(struct tf_store *s);
+
+/* Between chain.c and sharers.c: a dup's room changed; a dup goes. */
+void tf_chain_adjust(struct tf_engine *e, uint32_t id);
+void tf_dup_free_list(struct tf_engine *e, struct tf_dup *d);
 
 #endif
