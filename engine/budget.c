@@ -76,8 +76,15 @@ void tf_budget_refresh(struct tf_engine *e, bool force)
 
 	if (!force && now - e->vma_checked_ns < REFRESH_NS)
 		return;
-	if (!read_limit(e->os, &limit) || !count_maps(e->os, &maps))
-		return; /* what was true a moment ago is the best guess */
+	if (!read_limit(e->os, &limit) || !count_maps(e->os, &maps)) {
+		/* What was true a moment ago is the best guess. */
+		if (!e->vma_checked_ns)
+			tf_log(&e->log, TF_LOG_WARNING,
+			       "/proc/sys/vm/max_map_count or /proc/self/maps "
+			       "cannot be read: merging may add no mappings");
+		e->vma_checked_ns = now;
+		return;
+	}
 	budget = budget_of(e, limit, maps);
 	if (e->opts.vma_budget && e->opts.vma_budget < budget)
 		budget = e->opts.vma_budget;

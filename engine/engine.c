@@ -97,18 +97,31 @@ static int choose_scan(struct tf_engine *e)
 	return 0;
 }
 
-/*
- * The kernel's side of merging. What it cannot do is no error: memslots are
- * accepted, nothing is merged.
- */
-static int open_kernel(struct tf_engine *e)
+static bool is_scarcity(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
+}
+
+/* Error: none, for want of a right that is named in the log. */
+static int open_pagemap(struct tf_engine *e)
+{
+	int fd = e->os->pagemap_open(e->os);
+
+	if (fd >= 0)
+		e->pagemap = fd;
+	else if (!is_scarcity(fd))
+		tf_log(&e->log, TF_LOG_WARNING,
+		       "nothing will be merged: /proc/self/pagemap cannot be "
+		       "read (error %d)",
+		       -fd);
+	return is_scarcity(fd) ? fd : 0;
+}
+
+static int open_uffds(struct tf_engine *e)
 {
 	const struct tf_os *os = e->os;
 	int err;
 
-	e->pagemap = os->pagemap_open(os);
-	if (e->pagemap < 0)
-		return e->pagemap;
 	e->uffd_guest = os->uffd_open(os, TF_UFFD_GUEST);
 	if (e->uffd_guest >= 0)
 		e->uffd_merged = os->uffd_open(os, TF_UFFD_MERGED);
@@ -118,9 +131,7 @@ static int open_kernel(struct tf_engine *e)
 	      e->uffd_merged < 0 ? e->uffd_merged :
 	      e->uffd_ours < 0   ? e->uffd_ours :
 				   0;
-	if (err == -EMFILE || err == -ENFILE || err == -ENOMEM)
-		return err;
-	if (err) {
+	if (err && !is_scarcity(err))
 		tf_log(&e->log, TF_LOG_WARNING,
 		       "nothing will be merged: %s (error %d)",
 		       err == -EOPNOTSUPP ?
@@ -128,8 +139,21 @@ static int open_kernel(struct tf_engine *e)
 			       "no right to handle faults of the kernel; grant "
 			       "access to /dev/userfaultfd",
 		       -err);
-		return 0;
-	}
+	return is_scarcity(err) ? err : 0;
+}
+
+/*
+ * The kernel's side of merging. What it cannot do is no error: memslots are
+ * accepted, nothing is merged.
+ */
+static int open_kernel(struct tf_engine *e)
+{
+	int err = open_pagemap(e);
+
+	if (!err)
+		err = open_uffds(e);
+	if (err || e->pagemap < 0 || e->uffd_guest < 0 || e->uffd_merged < 0)
+		return err;
 	e->can_merge = true;
 	tf_nodes_init(e);
 	tf_marker_learn(e);

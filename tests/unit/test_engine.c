@@ -79,34 +79,60 @@ static int open_fails(const struct tf_os *os, enum tf_uffd_kind kind)
 }
 
 /* The engine takes memslots, merges nothing, and says so. */
-static void assert_useless(enum tf_uffd_kind kind, int err, const char *words)
+static void assert_idle(struct unit *u, const char *words)
 {
 	struct tf_guest *g;
-	struct unit u;
 	char *ram;
 
-	unit_init(&u);
-	unit_wrap(&u, uffd_open, open_fails);
-	open_kind = kind;
-	open_err = err;
-	unit_open(&u);
-	assert_true(unit_log_has(&u, "nothing will be merged"));
-	assert_true(unit_log_has(&u, words));
-	assert_int_equal(unit_stats(&u).can_merge, 0);
-	ram = unit_ram(&u, PAGES * TF_PAGE);
-	g = unit_guest(&u, NULL);
+	unit_open(u);
+	assert_true(unit_log_has(u, "nothing will be merged"));
+	assert_true(unit_log_has(u, words));
+	assert_int_equal(unit_stats(u).can_merge, 0);
+	ram = unit_ram(u, PAGES * TF_PAGE);
+	g = unit_guest(u, NULL);
 	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
 	unit_fill(ram, 1);
 	unit_fill(ram + TF_PAGE, 1);
-	unit_passes(&u, 3);
-	assert_int_equal(unit_stats(&u).pages_shared, 0);
+	unit_passes(u, 3);
+	assert_int_equal(unit_stats(u).pages_shared, 0);
 	assert_int_equal(tf_guest_pin(g, 0, TF_PAGE), 0);
 	assert_int_equal(tf_guest_unpin(g, 0, TF_PAGE), 0);
 	assert_int_equal(tf_guest_unmerge(g, 0, TF_PAGE), 0);
 	assert_int_equal(tf_guest_discard(g, 0, TF_PAGE), 0);
 	unit_assert_page(ram, 0);
 	assert_int_equal(tf_guest_del_memslot(g, 0), 0);
-	unit_close(&u);
+	unit_close(u);
+}
+
+static void assert_useless(enum tf_uffd_kind kind, int err, const char *words)
+{
+	struct unit u;
+
+	unit_init(&u);
+	unit_wrap(&u, uffd_open, open_fails);
+	open_kind = kind;
+	open_err = err;
+	assert_idle(&u, words);
+}
+
+static int one_err;
+
+static int no_pagemap(const struct tf_os *os)
+{
+	(void)os;
+	return one_err;
+}
+
+/* As a confined process is: guests without an engine would not even heal. */
+static void processes_without_pagemap_merge_nothing(void **state)
+{
+	struct unit u;
+
+	(void)state;
+	unit_init(&u);
+	one_err = -EACCES;
+	unit_wrap(&u, pagemap_open, no_pagemap);
+	assert_idle(&u, "/proc/self/pagemap");
 }
 
 static void kernels_without_move_merge_nothing(void **state)
@@ -145,15 +171,7 @@ static void want_of_descriptors_is_an_error(void **state)
 	unit_close(&u);
 }
 
-static int one_err;
-
 static int no_eventfd(const struct tf_os *os)
-{
-	(void)os;
-	return one_err;
-}
-
-static int no_pagemap(const struct tf_os *os)
 {
 	(void)os;
 	return one_err;
@@ -241,6 +259,7 @@ int main(void)
 		cmocka_unit_test(two_engines_do_not_meet),
 		cmocka_unit_test(kernels_without_move_merge_nothing),
 		cmocka_unit_test(processes_without_the_right_merge_nothing),
+		cmocka_unit_test(processes_without_pagemap_merge_nothing),
 		cmocka_unit_test(want_of_descriptors_is_an_error),
 		cmocka_unit_test(failed_creations_leave_nothing),
 		cmocka_unit_test(old_kernels_hash_unless_told_otherwise),
