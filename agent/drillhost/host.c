@@ -52,7 +52,7 @@ enum {
 struct command {
 	char initrd[64], log[80], cpus[16], mem[16];
 	char chardev[N_FDS][64];
-	char append[2 * PATH_MAX + 256];
+	char append[3 * PATH_MAX + 256];
 };
 
 /* A warning of the kernel has level 4, and is to reach the console. Whether timer
@@ -63,19 +63,15 @@ static void describe_append(const struct host_image *image,
 {
 	int n = snprintf(ret->append, sizeof(ret->append),
 			 "console=ttyS0 loglevel=5 panic=-1 no_timer_check "
-			 "TF_BUILD=%s",
-			 image->build);
-	char *slash;
+			 "TF_BUILD=%s TF_KERNEL=%s",
+			 image->build, image->kernel);
 
-	if (p->nodes > 1)
+	if (*image->qemu)
 		n += snprintf(ret->append + n, sizeof(ret->append) - (size_t)n,
-			      " numa=fake=%u", p->nodes);
-	if (!*image->guest)
-		return;
-	snprintf(ret->append + n, sizeof(ret->append) - (size_t)n,
-		 " TF_GUEST=%s", image->guest);
-	slash = strrchr(ret->append, '/');
-	*slash = '\0';
+			      " TF_QEMU=%s", image->qemu);
+	if (p->nodes > 1)
+		snprintf(ret->append + n, sizeof(ret->append) - (size_t)n,
+			 " numa=fake=%u", p->nodes);
 }
 
 static void describe(const struct host_image *image,

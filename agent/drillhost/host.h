@@ -35,10 +35,10 @@ struct host_profile {
 
 /* What it is made of. */
 struct host_image {
-	char kernel[PATH_MAX];
+	char kernel[PATH_MAX];  /* of Linux guests inside as well */
 	char modules[PATH_MAX]; /* folder that has them somewhere below */
 	char build[PATH_MAX];   /* folder of this command */
-	char guest[PATH_MAX];   /* kernel of Linux guests inside; may be "" */
+	char qemu[PATH_MAX];    /* an unpacked newer QEMU for inside, or "" */
 	int initrd[2];          /* by vendor: a memfd */
 };
 

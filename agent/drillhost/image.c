@@ -27,8 +27,8 @@ static const char *const kernel_places[] = {
 	"../build-drill/boot/vmlinuz-*",
 };
 
-static const char *const guest_places[] = {
-	"../build-guest/boot/vmlinuz-*",
+static const char *const qemu_places[] = {
+	"../build-qemu/usr/bin/" QEMU_PROGRAM,
 };
 
 /* In the order in which they need each other. One that the kernel's package
@@ -173,6 +173,20 @@ static int take_named(const char *kernel, const char *modules,
 	return TF_EXIT_OK;
 }
 
+/* The folder that a package of QEMU was unpacked into. */
+static void find_qemu(struct host_image *image)
+{
+	char program[PATH_MAX];
+	char *end;
+
+	if (!places_find(qemu_places, 1, program) ||
+	    !realpath(program, image->qemu))
+		return;
+	end = strstr(image->qemu, "/usr/bin/" QEMU_PROGRAM);
+	if (end)
+		*end = '\0';
+}
+
 static int make_initrds(struct host_image *image)
 {
 	for (int v = HOST_AMD; v <= HOST_INTEL; v++) {
@@ -207,9 +221,7 @@ int host_image_find(const char *kernel, const char *modules,
 		return host_fail(
 			TF_EXIT_HOST,
 			"--backend mce: this host lacks " QEMU_PROGRAM);
-	if (places_find(guest_places, 1, folder) &&
-	    !realpath(folder, ret->guest))
-		ret->guest[0] = '\0';
+	find_qemu(ret);
 	return make_initrds(ret);
 }
 

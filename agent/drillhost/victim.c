@@ -17,23 +17,47 @@
 #define WAIT_TRIES 1500
 #define WAIT_NS 10000000
 
-int victim_pa(const void *hva, uint64_t *ret)
+static int read_entry(const char *path, uint64_t page, uint64_t *ret)
 {
-	off_t at = (off_t)((uintptr_t)hva / PAGE_BYTES * sizeof(uint64_t));
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	n = pread(fd, &entry, sizeof(entry), at);
+	n = pread(fd, ret, sizeof(*ret), (off_t)(page * sizeof(*ret)));
 	close(fd);
-	if (n != sizeof(entry))
-		return -EIO;
+	return n == sizeof(*ret) ? 0 : -EIO;
+}
+
+static int read_pagemap(const char *path, uint64_t hva, uint64_t *ret)
+{
+	uint64_t entry;
+	int r = read_entry(path, hva / PAGE_BYTES, &entry);
+
+	if (r)
+		return r;
 	if (!(entry & PRESENT) || !(entry & PFN))
 		return -ENOENT;
 	*ret = (entry & PFN) * PAGE_BYTES;
 	return 0;
+}
+
+int victim_pa(const void *hva, uint64_t *ret)
+{
+	return read_pagemap("/proc/self/pagemap", (uintptr_t)hva, ret);
+}
+
+int victim_pa_of(pid_t pid, uint64_t hva, uint64_t *ret)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	return read_pagemap(path, hva, ret);
+}
+
+int victim_flags(uint64_t pa, uint64_t *ret)
+{
+	return read_entry("/proc/kpageflags", pa / PAGE_BYTES, ret);
 }
 
 static int ask(struct cell *cell, json_t *request)

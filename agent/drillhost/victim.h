@@ -15,6 +15,12 @@
  * has none now. */
 int victim_pa(const void *hva, uint64_t *ret);
 
+/* The same, of another process. */
+int victim_pa_of(pid_t pid, uint64_t hva, uint64_t *ret);
+
+/* What the kernel says of a frame: bits of KPF_* (linux/kernel-page-flags.h). */
+int victim_flags(uint64_t pa, uint64_t *ret);
+
 /* Its bytes are gone and the machine check is raised when this returns. */
 int victim_lose(struct cell *cell, uint64_t pa, enum lose_how how);
 

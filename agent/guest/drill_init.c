@@ -6,7 +6,8 @@
  * there. From its environment (the kernel's command line):
  *
  *   TF_BUILD    folder of the command; seen at /mnt/twinfold
- *   TF_GUEST    folder of the kernel of guests, may be absent; /mnt/guest
+ *   TF_KERNEL   this kernel's file, for guests; seen at /mnt/kernel
+ *   TF_QEMU     folder of an unpacked QEMU, may be absent; /mnt/qemu
  *
  * Says on the console what failed, and must never end before the command. One
  * thread.
@@ -73,17 +74,23 @@ static void load_modules(void)
 		complain("cannot go to", "/");
 }
 
-/* A folder of the machine outside stays visible at `to`, whatever is mounted
- * over its own place. */
+/* A file or folder of the machine outside stays visible at `to`, whatever is
+ * mounted over its own place. */
 static void keep(const char *variable, const char *to)
 {
-	const char *folder = getenv(variable);
+	const char *path = getenv(variable);
+	struct stat st = { 0 };
 	char from[4096];
 
-	if (!folder)
+	if (!path)
 		return;
-	snprintf(from, sizeof(from), "/root%s", folder);
-	mkdir(to, 0755);
+	snprintf(from, sizeof(from), "/root%s", path);
+	if (stat(from, &st))
+		complain("cannot find", from);
+	if (S_ISDIR(st.st_mode))
+		mkdir(to, 0755);
+	else
+		close(open(to, O_WRONLY | O_CREAT, 0644));
 	if (mount(from, to, NULL, MS_BIND, NULL))
 		complain("cannot bind", from);
 }
@@ -94,7 +101,8 @@ static void mount_all(void)
 		   "trans=virtio,version=9p2000.L,msize=262144,cache=loose");
 	make_mount("mnt", "/root/mnt", "tmpfs", 0, NULL);
 	keep("TF_BUILD", "/root/mnt/twinfold");
-	keep("TF_GUEST", "/root/mnt/guest");
+	keep("TF_KERNEL", "/root/mnt/kernel");
+	keep("TF_QEMU", "/root/mnt/qemu");
 	make_mount("tmp", "/root/tmp", "tmpfs", 0, "mode=1777");
 	make_mount("run", "/root/run", "tmpfs", 0, NULL);
 	make_mount("dev", "/root/dev", "devtmpfs", 0, NULL);
@@ -102,6 +110,8 @@ static void mount_all(void)
 	make_mount("proc", "/root/proc", "proc", 0, NULL);
 	make_mount("sys", "/root/sys", "sysfs", 0, NULL);
 	make_mount("debug", "/root/sys/kernel/debug", "debugfs", 0, NULL);
+	make_mount("security", "/root/sys/kernel/security", "securityfs", 0,
+		   NULL);
 }
 
 static void run_command(void)
