@@ -1,12 +1,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The first programs of Linux guests that the command boots: put into it
-# between the symbols <name>_start and <name>_end. They are ordinary static
-# programs: no sanitizer, no coverage, none of the build's flags.
+# Files that are put into the command between the symbols <name>_start and
+# <name>_end; above all the first programs of Linux guests that it boots. They
+# are ordinary static programs: no sanitizer, no coverage, none of the build's
+# flags.
+
+function(tf_embed name file)
+  set(embed ${PROJECT_BINARY_DIR}/payload/${name}_embed.S)
+  file(CONFIGURE OUTPUT ${embed} CONTENT [[
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+	.section .rodata
+	.globl @name@_start, @name@_end
+@name@_start:
+	.incbin "@file@"
+@name@_end:
+	.section .note.GNU-stack, "", @progbits
+]] @ONLY)
+  set_source_files_properties(${embed} PROPERTIES OBJECT_DEPENDS ${file})
+  target_sources(twinfold-cli PRIVATE ${embed})
+endfunction()
 
 function(tf_add_guest_program name source)
   set(program ${PROJECT_BINARY_DIR}/payload/${name})
-  set(embed ${PROJECT_BINARY_DIR}/payload/${name}_embed.S)
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/payload)
 
   add_custom_command(OUTPUT ${program}
@@ -15,20 +30,12 @@ function(tf_add_guest_program name source)
     DEPENDS ${source}
     VERBATIM
     COMMENT "Building the guest program ${name}")
-
-  file(CONFIGURE OUTPUT ${embed} CONTENT [[
-/* SPDX-License-Identifier: LGPL-2.1-or-later */
-	.section .rodata
-	.globl @name@_start, @name@_end
-@name@_start:
-	.incbin "@program@"
-@name@_end:
-	.section .note.GNU-stack, "", @progbits
-]] @ONLY)
-  set_source_files_properties(${embed} PROPERTIES OBJECT_DEPENDS ${program})
-  target_sources(twinfold-cli PRIVATE ${embed})
+  tf_embed(${name} ${program})
 endfunction()
 
 tf_add_guest_program(bench_guest ${PROJECT_SOURCE_DIR}/agent/guest/init.c)
 tf_add_guest_program(drill_init
   ${PROJECT_SOURCE_DIR}/agent/guest/drill_init.c)
+tf_add_guest_program(linux_work
+  ${PROJECT_SOURCE_DIR}/agent/guest/linux_work.c)
+tf_embed(apparmor_lines ${PROJECT_SOURCE_DIR}/configs/apparmor/libvirt-qemu)

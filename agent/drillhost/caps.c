@@ -15,6 +15,7 @@
 
 #include <numa.h>
 
+#include "agent/drillhost/inner.h"
 #include "agent/ksm.h"
 #include "agent/places.h"
 #include "twinfold/twinfold.h"
@@ -81,7 +82,26 @@ static bool has_nested_kvm(void)
 
 static bool has_qemu(void)
 {
-	return places_in_path("qemu-system-x86_64");
+	return *inner_qemu() == '/' || places_in_path(inner_qemu());
+}
+
+/* Whether guests on AMD survive it: QEMU before 9.1 raises machine checks of
+ * Intel's pattern, and KVM takes MCG_SER_P away there. */
+static bool has_qemu_tells(void)
+{
+	unsigned major = 0, minor = 0;
+	char command[128];
+	FILE *out;
+
+	snprintf(command, sizeof(command), "%s --version 2>/dev/null",
+		 inner_qemu());
+	out = popen(command, "r"); /* NOLINT(cert-env33-c): our own words */
+	if (!out)
+		return false;
+	if (fscanf(out, "QEMU emulator version %u.%u", &major, &minor) != 2)
+		major = 0;
+	pclose(out);
+	return major > 9 || (major == 9 && minor >= 1);
 }
 
 static void engine_can(struct tf_stats *ret)
@@ -156,6 +176,13 @@ static const struct {
 			 has_succor },
 	[CAP_NESTED_KVM] = { "nested-kvm", "/dev/kvm works", has_nested_kvm },
 	[CAP_QEMU] = { "qemu", "qemu-system-x86_64 is there", has_qemu },
+	[CAP_QEMU_TELLS] = { "qemu-tells",
+			     "QEMU 9.1 or later: tells guests on AMD of lost "
+			     "pages in a way that they survive",
+			     has_qemu_tells },
+	[CAP_APPARMOR] = { "apparmor",
+			   "AppArmor, its parser, and libvirt's abstraction",
+			   confine_possible },
 	[CAP_MERGE] = { "merge",
 			"UFFDIO_MOVE: the engine can merge pages (6.8)",
 			has_merge },

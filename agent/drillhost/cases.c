@@ -12,8 +12,15 @@ extern const struct drill_case drill_vmm_consumed_unique;
 extern const struct drill_case drill_lib_srao_shared;
 extern const struct drill_case drill_lib_srar_shared;
 extern const struct drill_case drill_lib_restart;
+extern const struct drill_case drill_qemu_deferred_shared;
+extern const struct drill_case drill_qemu_deferred_zero;
+extern const struct drill_case drill_qemu_deferred_unique;
+extern const struct drill_case drill_qemu_consumed_shared;
+extern const struct drill_case drill_qemu_consumed_unique;
+extern const struct drill_case drill_qemu_confined;
+extern const struct drill_case drill_qemu_sharing;
 
-/* clang-format off: a line for each */
+/* clang-format off */
 const struct drill_case *const drill_cases[] = {
 	&drill_vmm_deferred_shared,
 	&drill_vmm_deferred_zero,
@@ -23,6 +30,13 @@ const struct drill_case *const drill_cases[] = {
 	&drill_lib_srao_shared,
 	&drill_lib_srar_shared,
 	&drill_lib_restart,
+	&drill_qemu_deferred_shared,
+	&drill_qemu_deferred_zero,
+	&drill_qemu_deferred_unique,
+	&drill_qemu_consumed_shared,
+	&drill_qemu_consumed_unique,
+	&drill_qemu_confined,
+	&drill_qemu_sharing,
 	NULL,
 };
 /* clang-format on */
