@@ -178,6 +178,23 @@ static void watched(void)
 	preload_wait(ram, "merging");
 }
 
+/* A refusal that ends some time does not replace one for good. */
+static void stays_refused(char *ram)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .range = { .start = (uintptr_t)ram,
+						  .len = RAM_BYTES },
+				       .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	CHECK(fd >= 0 && !ioctl(fd, UFFDIO_API, &api));
+	CHECK(!ioctl(fd, UFFDIO_REGISTER, &reg));
+	CHECK(!ioctl(fd, UFFDIO_UNREGISTER, &reg.range));
+	close(fd);
+	CHECK(preload_block(ram, state, reason, sizeof(state)));
+	CHECK(!strcmp(state, "refused") && strstr(reason, "VFIO"));
+}
+
 static void for_devices(void)
 {
 	char *ram = preload_merged();
@@ -191,6 +208,7 @@ static void for_devices(void)
 	CHECK(!strcmp(state, "refused") && strstr(reason, "VFIO"));
 	CHECK(!preload_stat("pages_merged"));
 	CHECK(preload_holds(ram, 0, RAM_PAGES));
+	stays_refused(ram);
 }
 
 static void refused_kinds(void)

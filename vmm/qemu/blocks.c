@@ -111,6 +111,9 @@ void tq_block_detach(struct tq_block *b)
 
 void tq_block_refuse(struct tq_block *b, unsigned ms, const char *why)
 {
+	/* For good is for good, and said once. */
+	if (b->state == TQ_BLOCK_REFUSED && !b->retry_ns)
+		return;
 	tq_block_detach(b);
 	b->state = TQ_BLOCK_REFUSED;
 	b->retry_ns = ms ? now_ns() + (uint64_t)ms * MS : 0;
