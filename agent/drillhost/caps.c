@@ -15,6 +15,7 @@
 
 #include <numa.h>
 
+#include "agent/drillhost/assign.h"
 #include "agent/drillhost/inner.h"
 #include "agent/ksm.h"
 #include "agent/places.h"
@@ -183,6 +184,8 @@ static const struct {
 	[CAP_APPARMOR] = { "apparmor",
 			   "AppArmor, its parser, and libvirt's abstraction",
 			   confine_possible },
+	[CAP_VFIO] = { "vfio", "a PCI device that can be given to a guest",
+		       assign_possible },
 	[CAP_MERGE] = { "merge",
 			"UFFDIO_MOVE: the engine can merge pages (6.8)",
 			has_merge },

@@ -19,6 +19,7 @@ extern const struct drill_case drill_qemu_consumed_shared;
 extern const struct drill_case drill_qemu_consumed_unique;
 extern const struct drill_case drill_qemu_confined;
 extern const struct drill_case drill_qemu_sharing;
+extern const struct drill_case drill_qemu_assigned;
 
 /* clang-format off */
 const struct drill_case *const drill_cases[] = {
@@ -37,6 +38,7 @@ const struct drill_case *const drill_cases[] = {
 	&drill_qemu_consumed_unique,
 	&drill_qemu_confined,
 	&drill_qemu_sharing,
+	&drill_qemu_assigned,
 	NULL,
 };
 /* clang-format on */

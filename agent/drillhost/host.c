@@ -66,6 +66,9 @@ static void describe_append(const struct host_image *image,
 			 "TF_BUILD=%s TF_KERNEL=%s",
 			 image->build, image->kernel);
 
+	if (p->spare)
+		n += snprintf(ret->append + n, sizeof(ret->append) - (size_t)n,
+			      " intel_iommu=on");
 	if (*image->qemu)
 		n += snprintf(ret->append + n, sizeof(ret->append) - (size_t)n,
 			      " TF_QEMU=%s", image->qemu);
@@ -141,7 +144,16 @@ static _Noreturn void run(const struct host_image *image,
 			 "chardev=qmp,mode=control",
 			 "-gdb",
 			 "chardev:gdb",
+			 "-machine",
+			 host->profile.spare ? "q35" : "pc",
+			 "-device",
+			 "edu",
+			 "-device",
+			 "intel-iommu",
 			 NULL };
+
+	if (!host->profile.spare)
+		argv[sizeof(argv) / sizeof(argv[0]) - 5] = NULL;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_DFL);

@@ -31,6 +31,7 @@ struct host_profile {
 	unsigned cpus;
 	unsigned nodes;   /* NUMA nodes, 1 or 2 */
 	unsigned mem_mib; /* 0: 1024 */
+	bool spare; /* an IOMMU, and a PCI device for a guest (assign.h) */
 };
 
 /* What it is made of. */

@@ -37,7 +37,8 @@ static const char *const qemu_places[] = {
 	"netfs", "9pnet", "9pnet_virtio", "9p", "hwpoison-inject", "irqbypass"
 
 static const char *const modules_of[][16] = {
-	[HOST_AMD] = { COMMON_MODULES, "ccp", "kvm", "kvm-amd" },
+	[HOST_AMD] = { COMMON_MODULES, "ccp", "kvm", "kvm-amd", "vfio",
+		       "vfio_iommu_type1", "vfio-pci-core", "vfio-pci" },
 	[HOST_INTEL] = { COMMON_MODULES },
 };
 

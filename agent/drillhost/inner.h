@@ -15,6 +15,7 @@
 
 #include <sys/types.h>
 
+#include "agent/drillhost/assign.h"
 #include "agent/drillhost/confine.h"
 #include "agent/drillhost/victim.h"
 
@@ -37,10 +38,12 @@ struct inner_report {
 struct inner_opts {
 	bool late; /* the kernel tells QEMU of no page that nobody touched */
 	enum confine confine;
+	bool assigned; /* with the host's spare PCI device */
 };
 
 struct inner {
 	struct cell *cell;
+	char device[ASSIGN_NAME_MAX]; /* "": none */
 	struct inner_opts opts;
 	pid_t pid;
 	bool ended;
@@ -90,6 +93,13 @@ int inner_hva(struct inner *inner, uint64_t gpa, uint64_t *ret);
 int inner_pa(struct inner *inner, uint64_t gpa, uint64_t *ret);
 /* Merge all that has a twin; until that page is shared, and can be healed. */
 int inner_merge(struct inner *inner, enum inner_kind kind);
+
+/* ---- inner_sharing.c ---- */
+
+/* Until whoever merges has been through all memory several times. */
+int inner_settle(struct inner *inner);
+/* Nothing was lost: what the guest found, and what is shared in it. */
+void inner_count(struct inner *inner);
 
 /* ---- inner_fault.c ---- */
 

@@ -89,7 +89,7 @@ static void load_library(const struct inner *inner)
 static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 {
 	char initrd_path[48], console[64], reports[80], monitor[48],
-		append[128];
+		append[128], device[64];
 	char *argv[] = { (char *)inner_qemu(),
 			 "-L",
 			 NEWER_DATA,
@@ -98,7 +98,8 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 			 "-accel",
 			 "kvm",
 			 "-machine",
-			 "microvm,mem-merge=on,rtc=on",
+			 *inner->device ? "q35,mem-merge=on" :
+					  "microvm,mem-merge=on,rtc=on",
 			 "-cpu",
 			 "host,-xsave",
 			 "-m",
@@ -124,6 +125,8 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 			 initrd_path,
 			 "-append",
 			 append,
+			 "-device",
+			 device,
 			 NULL };
 
 	snprintf(initrd_path, sizeof(initrd_path), "/proc/self/fd/%d", initrd);
@@ -135,6 +138,9 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 	snprintf(append, sizeof(append),
 		 "console=ttyS0 loglevel=4 panic=-1 TF_SEED=%llu",
 		 (unsigned long long)inner->cell->seed);
+	snprintf(device, sizeof(device), "vfio-pci,host=%s", inner->device);
+	if (!*inner->device)
+		argv[sizeof(argv) / sizeof(argv[0]) - 3] = NULL;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_DFL);
 	dup2(inner->errors, STDERR_FILENO);
@@ -245,6 +251,8 @@ int inner_start(struct cell *cell, const struct inner_opts *opts,
 		r = append_errors(inner);
 	if (!r)
 		r = victim_count(&inner->corrupted);
+	if (!r && opts->assigned)
+		r = assign_take(inner->device);
 	if (!r)
 		r = confine(inner);
 	if (!r)

@@ -173,7 +173,8 @@ static bool same_host(const struct drill_case *a, const struct drill_case *b)
 	return !a->own_boot && !b->own_boot &&
 	       a->host.vendor == b->host.vendor &&
 	       a->host.cpus == b->host.cpus && a->host.nodes == b->host.nodes &&
-	       a->host.mem_mib == b->host.mem_mib;
+	       a->host.mem_mib == b->host.mem_mib &&
+	       a->host.spare == b->host.spare;
 }
 
 /* All that is alike drill number `first`, with twinfold. */

@@ -4,60 +4,11 @@
  * inside the guest, and that the library knows KVM's memslots.
  */
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "agent/drillhost/inner.h"
-#include "agent/ksm.h"
 
-#define SCANS 4 /* what KSM takes to settle */
-#define TRIES 600
-#define TRY_US 100000
 #define ROUNDS 3
 #define FIRMWARE_GPA 0xf0000
-#define PAGES_PER_MB (1e6 / 4096)
-
-static uint64_t scans(struct inner *inner)
-{
-	struct ksm_counts c = { 0 };
-
-	if (inner->cell->row->configuration == ROW_TWINFOLD)
-		return inner_stat(inner, "full_scans");
-	return ksm_counts(&c) ? 0 : c.full_scans;
-}
-
-static int wait_scans(struct inner *inner)
-{
-	uint64_t end = scans(inner) + SCANS;
-	int r = 0;
-
-	for (int i = 0; i < TRIES && !r && scans(inner) < end; i++) {
-		usleep(TRY_US);
-		r = inner_look(inner);
-	}
-	return r;
-}
-
-static void tell(struct inner *inner)
-{
-	struct row *row = inner->cell->row;
-	struct ksm_counts c = { 0 };
-	uint64_t zeros = 0;
-
-	if (row->configuration == ROW_TWINFOLD) {
-		c.shared = inner_stat(inner, "pages_shared");
-		c.sharing = inner_stat(inner, "pages_sharing");
-		zeros = inner_stat(inner, "zero_pages");
-	} else {
-		ksm_counts(&c);
-	}
-	snprintf(row->outcome, sizeof(row->outcome),
-		 "the guest noticed nothing; %" PRIu64 " pages are %" PRIu64
-		 ", %" PRIu64 " zero pages none: %.1f MB saved",
-		 c.sharing + c.shared, c.shared, zeros,
-		 (double)(c.sharing + zeros) / PAGES_PER_MB);
-}
 
 /* To QEMU's RAM blocks this is RAM as any other. */
 static void check_memslots(struct inner *inner)
@@ -75,22 +26,6 @@ static void check_memslots(struct inner *inner)
 			  "the library takes the firmware for guest RAM");
 }
 
-static void judge(struct inner *inner)
-{
-	struct row *row = inner->cell->row;
-
-	row->guest_checks = inner->now.checks;
-	row->guest_check_failures = inner->now.failures;
-	row->wrong_bytes = inner->now.wrong_bytes;
-	row->lost_writes = inner->now.lost_writes;
-	if (inner->now.failures || inner->now.keeper || inner->now.owner)
-		row_blame(row, "%" PRIu64 " checks of the guest failed",
-			  inner->now.failures);
-	tell(inner);
-	if (row->configuration == ROW_TWINFOLD)
-		check_memslots(inner);
-}
-
 static void sharing(struct cell *cell)
 {
 	static struct inner inner;
@@ -99,11 +34,13 @@ static void sharing(struct cell *cell)
 	if (!r)
 		r = inner_merge(&inner, INNER_COMMON);
 	if (!r)
-		r = wait_scans(&inner);
+		r = inner_settle(&inner);
 	if (!r)
 		r = inner_rounds(&inner, ROUNDS);
 	if (!r)
-		judge(&inner);
+		inner_count(&inner);
+	if (!r && cell->row->configuration == ROW_TWINFOLD)
+		check_memslots(&inner);
 	if (*cell->row->why)
 		inner_print(&inner);
 }
