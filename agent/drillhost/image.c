@@ -28,7 +28,7 @@ static const char *const kernel_places[] = {
 };
 
 static const char *const qemu_places[] = {
-	"../build-qemu/usr/bin/" QEMU_PROGRAM,
+	"../build-qemu10/usr/bin/" QEMU_PROGRAM,
 };
 
 /* In the order in which they need each other. One that the kernel's package

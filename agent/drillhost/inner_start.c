@@ -26,6 +26,7 @@
 #define KERNEL "/mnt/kernel"
 #define MEM "128M"
 #define NEWER_QEMU "/mnt/qemu/usr/bin/qemu-system-x86_64"
+#define NEWER_LIBRARIES "/mnt/qemu/usr/lib/x86_64-linux-gnu"
 #define NEWER_DATA "/mnt/qemu/usr/share/qemu"
 #define NEWER_BIOS "/mnt/qemu/usr/share/seabios"
 
@@ -145,6 +146,8 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 	signal(SIGPIPE, SIG_DFL);
 	dup2(inner->errors, STDERR_FILENO);
 	dup2(inner->errors, STDOUT_FILENO);
+	if (*argv[0] == '/')
+		setenv("LD_LIBRARY_PATH", NEWER_LIBRARIES, 1);
 	if (inner->opts.late)
 		refuse_early();
 	if (inner->opts.confine && confine_next())
