@@ -104,6 +104,8 @@ static _Noreturn void run(const struct host_image *image,
 			  const struct host *host, struct command *c)
 {
 	static char *const cpu[] = { "EPYC,+svm", "Skylake-Server" };
+	char *machine = host->profile.spare ? "q35" : "pc";
+	char *device = host->profile.spare ? "-device" : NULL;
 	char *argv[] = { "qemu-system-x86_64",
 			 "-accel",
 			 "tcg,thread=multi",
@@ -145,15 +147,12 @@ static _Noreturn void run(const struct host_image *image,
 			 "-gdb",
 			 "chardev:gdb",
 			 "-machine",
-			 host->profile.spare ? "q35" : "pc",
-			 "-device",
+			 machine,
+			 device, /* what a guest can have comes last */
 			 "edu",
 			 "-device",
 			 "intel-iommu",
 			 NULL };
-
-	if (!host->profile.spare)
-		argv[sizeof(argv) / sizeof(argv[0]) - 5] = NULL;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_DFL);

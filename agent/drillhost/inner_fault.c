@@ -42,7 +42,7 @@ static int stop_with_frame(struct inner *inner, enum inner_kind kind,
 
 static int lose(struct inner *inner, enum inner_kind kind)
 {
-	uint64_t pa;
+	uint64_t pa = 0;
 	int r = stop_with_frame(inner, kind, &pa);
 
 	if (r)

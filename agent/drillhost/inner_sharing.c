@@ -35,8 +35,8 @@ static void tell(struct inner *inner)
 		ksm_counts(&c);
 	}
 	snprintf(row->outcome, sizeof(row->outcome),
-		 "the guest noticed nothing; %" PRIu64 " pages are %" PRIu64
-		 ", %" PRIu64 " zero pages none: %.1f MB saved",
+		 "the guest noticed nothing; %" PRIu64 " pages share %" PRIu64
+		 " frames, %" PRIu64 " pages of zeros need none: %.1f MB saved",
 		 c.sharing + c.shared, c.shared, zeros,
 		 (double)(c.sharing + zeros) / PAGES_PER_MB);
 }

@@ -2,6 +2,7 @@
 /* See inner.h: how the guest comes to be. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -87,10 +88,51 @@ static void load_library(const struct inner *inner)
 	setenv("TWINFOLD_PACE", "100", 1);
 }
 
-static _Noreturn void run(struct inner *inner, int initrd, int qmp)
+struct command {
+	char initrd[48], console[64], reports[80], monitor[48], append[128],
+		device[64];
+};
+
+static void describe(const struct inner *inner, int initrd, int qmp,
+		     struct command *ret)
 {
-	char initrd_path[48], console[64], reports[80], monitor[48],
-		append[128], device[64];
+	snprintf(ret->initrd, sizeof(ret->initrd), "/proc/self/fd/%d", initrd);
+	snprintf(ret->console, sizeof(ret->console), "file:/proc/self/fd/%d",
+		 inner->console);
+	snprintf(ret->reports, sizeof(ret->reports),
+		 "file,id=reports,path=/proc/self/fd/%d", inner->reports);
+	snprintf(ret->monitor, sizeof(ret->monitor), "socket,id=qmp,fd=%d",
+		 qmp);
+	snprintf(ret->append, sizeof(ret->append),
+		 "console=ttyS0 loglevel=4 panic=-1 TF_SEED=%" PRIu64,
+		 inner->cell->seed);
+	snprintf(ret->device, sizeof(ret->device), "vfio-pci,host=%s",
+		 inner->device);
+}
+
+/* All that the next program finds in this process. */
+static void prepare(const struct inner *inner)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_DFL);
+	dup2(inner->errors, STDERR_FILENO);
+	dup2(inner->errors, STDOUT_FILENO);
+	if (*inner_qemu() == '/')
+		setenv("LD_LIBRARY_PATH", NEWER_LIBRARIES, 1);
+	if (inner->opts.late)
+		refuse_early();
+	if (inner->opts.confine && confine_next())
+		_exit(1);
+	if (inner->cell->row->configuration == ROW_TWINFOLD)
+		load_library(inner);
+}
+
+/* The device, if there is one, comes last. */
+static _Noreturn void run(const struct inner *inner, struct command *c)
+{
+	char *machine = *inner->device ? "q35,mem-merge=on" :
+					 "microvm,mem-merge=on,rtc=on";
+	char *device = *inner->device ? "-device" : NULL;
 	char *argv[] = { (char *)inner_qemu(),
 			 "-L",
 			 NEWER_DATA,
@@ -99,8 +141,7 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 			 "-accel",
 			 "kvm",
 			 "-machine",
-			 *inner->device ? "q35,mem-merge=on" :
-					  "microvm,mem-merge=on,rtc=on",
+			 machine,
 			 "-cpu",
 			 "host,-xsave",
 			 "-m",
@@ -111,49 +152,26 @@ static _Noreturn void run(struct inner *inner, int initrd, int qmp)
 			 "-display",
 			 "none",
 			 "-serial",
-			 console,
+			 c->console,
 			 "-chardev",
-			 reports,
+			 c->reports,
 			 "-device",
 			 "isa-debugcon,iobase=0xe9,chardev=reports",
 			 "-chardev",
-			 monitor,
+			 c->monitor,
 			 "-mon",
 			 "chardev=qmp,mode=control",
 			 "-kernel",
 			 KERNEL,
 			 "-initrd",
-			 initrd_path,
+			 c->initrd,
 			 "-append",
-			 append,
-			 "-device",
+			 c->append,
 			 device,
+			 c->device,
 			 NULL };
 
-	snprintf(initrd_path, sizeof(initrd_path), "/proc/self/fd/%d", initrd);
-	snprintf(console, sizeof(console), "file:/proc/self/fd/%d",
-		 inner->console);
-	snprintf(reports, sizeof(reports),
-		 "file,id=reports,path=/proc/self/fd/%d", inner->reports);
-	snprintf(monitor, sizeof(monitor), "socket,id=qmp,fd=%d", qmp);
-	snprintf(append, sizeof(append),
-		 "console=ttyS0 loglevel=4 panic=-1 TF_SEED=%llu",
-		 (unsigned long long)inner->cell->seed);
-	snprintf(device, sizeof(device), "vfio-pci,host=%s", inner->device);
-	if (!*inner->device)
-		argv[sizeof(argv) / sizeof(argv[0]) - 3] = NULL;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGPIPE, SIG_DFL);
-	dup2(inner->errors, STDERR_FILENO);
-	dup2(inner->errors, STDOUT_FILENO);
-	if (*argv[0] == '/')
-		setenv("LD_LIBRARY_PATH", NEWER_LIBRARIES, 1);
-	if (inner->opts.late)
-		refuse_early();
-	if (inner->opts.confine && confine_next())
-		_exit(1);
-	if (inner->cell->row->configuration == ROW_TWINFOLD)
-		load_library(inner);
+	prepare(inner);
 	execvp(argv[0], argv);
 	_exit(1);
 }
@@ -192,6 +210,7 @@ static int make_initrd(void)
 static int spawn(struct inner *inner)
 {
 	int initrd = make_initrd(), pair[2];
+	struct command command;
 
 	if (initrd < 0)
 		return initrd;
@@ -200,9 +219,10 @@ static int spawn(struct inner *inner)
 	fcntl(pair[0], F_SETFD, FD_CLOEXEC);
 	inner->qmp_fd = pair[0];
 	channel_init(&inner->qmp, pair[0]);
+	describe(inner, initrd, pair[1], &command);
 	inner->pid = fork();
 	if (!inner->pid)
-		run(inner, initrd, pair[1]);
+		run(inner, &command);
 	close(pair[1]);
 	close(initrd);
 	return inner->pid < 0 ? -errno : 0;

@@ -181,9 +181,9 @@ static void tell(const struct inner *inner, const struct lost *lost)
 			 "the guest noticed nothing, %s", bytes);
 	else
 		snprintf(row->outcome, sizeof(row->outcome),
-			 "the guest went on, %s; told of %u lost pages, %u of "
+			 "the guest went on, %s; told of %u lost page%s, %u of "
 			 "its 2 processes killed",
-			 bytes, lost->n, killed);
+			 bytes, lost->n, lost->n == 1 ? "" : "s", killed);
 }
 
 void inner_judge(struct inner *inner, uint64_t gpa, enum inner_kind kind)

@@ -31,7 +31,7 @@ static int read_entry(const char *path, uint64_t page, uint64_t *ret)
 
 static int read_pagemap(const char *path, uint64_t hva, uint64_t *ret)
 {
-	uint64_t entry;
+	uint64_t entry = 0;
 	int r = read_entry(path, hva / PAGE_BYTES, &entry);
 
 	if (r)
