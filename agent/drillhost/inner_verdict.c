@@ -39,7 +39,9 @@ static void read_lost(const struct inner *inner, struct lost *ret)
 	const char *at = text;
 
 	ret->n = 0;
-	while (at && (at = strstr(at, MARK))) {
+	if (!text)
+		return;
+	while ((at = strstr(at, MARK))) {
 		at += strlen(MARK);
 		note(ret, strtoull(at, NULL, 16) * PAGE_BYTES);
 	}

@@ -45,6 +45,7 @@ void row_blame(struct row *row, const char *fmt, ...)
 	if (*row->why)
 		return;
 	va_start(args, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is not */
 	vsnprintf(row->why, sizeof(row->why), fmt, args);
 	va_end(args);
 }
