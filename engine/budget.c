@@ -78,11 +78,11 @@ void tf_budget_refresh(struct tf_engine *e, bool force)
 		return;
 	if (!read_limit(e->os, &limit) || !count_maps(e->os, &maps)) {
 		/* What was true a moment ago is the best guess. */
-		if (!e->vma_checked_ns)
+		if (!e->vma_checked_ns && !e->vma_unread)
 			tf_log(&e->log, TF_LOG_WARNING,
 			       "/proc/sys/vm/max_map_count or /proc/self/maps "
 			       "cannot be read: merging may add no mappings");
-		e->vma_checked_ns = now;
+		e->vma_unread = true;
 		return;
 	}
 	budget = budget_of(e, limit, maps);

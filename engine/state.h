@@ -131,6 +131,7 @@ struct tf_engine {
 	uint32_t *list_at_hand; /* chain.h: tf_dup_prepare() */
 	uint64_t vma_budget;
 	uint64_t vma_checked_ns; /* when the budget was last computed */
+	bool vma_unread;         /* it could not be, and that was said */
 	bool lone_copies;        /* a second copy has gone (copy.h) */
 	bool retry_refused;      /* in this pass: there is room again */
 	bool ksm_runs;           /* and may be used */

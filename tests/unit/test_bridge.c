@@ -665,9 +665,8 @@ static void mappings_are_as_before_in_the_end(void **state)
 	assert_int_equal(unit_stats(&u).pages_bridged, 0);
 	unit_passes(&u, 20);
 	assert_int_equal(tf_guest_unmerge(g, 0, 3 * n * TF_PAGE), 0);
-	/* The kernel may not join what was gathered at once, 128 pages. */
 	assert_in_range(gather_maps_inside(ram, 3 * n * TF_PAGE), before,
-			before + 3 * n / 64);
+			before + 1);
 	unit_assert_run(ram, 3 * n, GATHER_FRESH(0));
 	unit_close(&u);
 }
