@@ -268,6 +268,22 @@ static int start_ksm(void)
 	return r;
 }
 
+static int not_merged(struct inner *inner)
+{
+	json_t *stats = NULL;
+	char *text;
+
+	if (inner->cell->row->configuration == ROW_TWINFOLD &&
+	    !inner_stats(inner, &stats)) {
+		text = json_dumps(stats, JSON_COMPACT);
+		printf("drill: stats: %s\n", text ? text : "");
+		free(text);
+		json_decref(stats);
+	}
+	return inner_failed(inner, "pages with twins are not merged",
+			    -ETIMEDOUT);
+}
+
 int inner_merge(struct inner *inner, enum inner_kind kind)
 {
 	enum inner_kind wait = kind == INNER_UNIQUE ? INNER_COMMON : kind;
@@ -280,9 +296,7 @@ int inner_merge(struct inner *inner, enum inner_kind kind)
 		return inner_failed(inner, "KSM cannot be started", r);
 	while (!r && !(is_shared(inner, wait) && is_recoverable(inner))) {
 		if (now() > end)
-			return inner_failed(inner,
-					    "pages with twins are not merged",
-					    -ETIMEDOUT);
+			return not_merged(inner);
 		rest();
 		r = inner_look(inner);
 	}

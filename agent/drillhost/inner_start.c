@@ -143,7 +143,7 @@ static _Noreturn void run(const struct inner *inner, struct command *c)
 			 "-machine",
 			 machine,
 			 "-cpu",
-			 "host,-xsave",
+			 "host,-xsave,-svm",
 			 "-m",
 			 MEM,
 			 "-nodefaults",
