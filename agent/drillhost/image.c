@@ -55,7 +55,8 @@ static bool find_module(const char *folder, const char *name,
 			char ret[PATH_MAX])
 {
 	char *const roots[] = { (char *)folder, NULL };
-	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR,
+			     NULL);
 	const FTSENT *entry;
 	bool found = false;
 
