@@ -95,17 +95,30 @@ int faults_hit(struct faults *f, unsigned guest,
 	return r ? r : faults_note(f, guest, page);
 }
 
-int faults_note(struct faults *f, unsigned guest,
-		const struct tf_work_page *page)
+static int note(struct faults *f, unsigned guest,
+		const struct tf_work_page *page, bool lost)
 {
 	int r = make_room(f);
 
 	if (r)
 		return r;
-	f->list[f->n++] = (struct fault){ .guest = guest, .page = *page };
+	f->list[f->n++] =
+		(struct fault){ .guest = guest, .page = *page, .lost = lost };
 	f->by_kind[page->kind]++;
-	f->expected += !faults_has_source(page->kind);
+	f->expected += lost;
 	return 0;
+}
+
+int faults_note(struct faults *f, unsigned guest,
+		const struct tf_work_page *page)
+{
+	return note(f, guest, page, !faults_has_source(page->kind));
+}
+
+int faults_note_lost(struct faults *f, unsigned guest,
+		     const struct tf_work_page *page)
+{
+	return note(f, guest, page, true);
 }
 
 static void enter(struct faults *f, unsigned guest, uint64_t gpa)
@@ -114,8 +127,8 @@ static void enter(struct faults *f, unsigned guest, uint64_t gpa)
 	for (size_t i = 0; i < f->n; i++) {
 		struct fault *one = &f->list[i];
 
-		if (one->guest == guest && one->page.gpa == gpa &&
-		    !faults_has_source(one->page.kind) && !one->told) {
+		if (one->guest == guest && one->page.gpa == gpa && one->lost &&
+		    !one->told) {
 			one->told = true;
 			return;
 		}
@@ -140,8 +153,7 @@ uint64_t faults_missing(const struct faults *f)
 	uint64_t missing = 0;
 
 	for (size_t i = 0; i < f->n; i++)
-		missing += !faults_has_source(f->list[i].page.kind) &&
-			   !f->list[i].told;
+		missing += f->list[i].lost && !f->list[i].told;
 	return missing;
 }
 

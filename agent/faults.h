@@ -22,7 +22,8 @@
 struct fault {
 	unsigned guest; /* number, from 0 */
 	struct tf_work_page page;
-	bool told; /* its machine check came */
+	bool lost; /* for good: its guest is to take a machine check ... */
+	bool told; /* ... and has */
 };
 
 struct faults {
@@ -76,6 +77,11 @@ int faults_hit(struct faults *f, unsigned guest,
 /* It is lost by other means. ENOMEM. */
 int faults_note(struct faults *f, unsigned guest,
 		const struct tf_work_page *page);
+
+/* The same, where the error took all copies of its content. For each page that
+ * has that content. */
+int faults_note_lost(struct faults *f, unsigned guest,
+		     const struct tf_work_page *page);
 
 /* Hand machine checks to the guests, and enter those that guests took. */
 void faults_collect(struct faults *f);

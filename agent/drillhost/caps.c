@@ -67,6 +67,11 @@ static bool has_mce_poll(void)
 		       W_OK);
 }
 
+static bool has_corrected(void)
+{
+	return !access("/sys/kernel/debug/ras/cec/action_threshold", R_OK);
+}
+
 static bool has_succor(void)
 {
 	return has_word("/proc/cpuinfo", " succor");
@@ -172,6 +177,10 @@ static const struct {
 			   "machine check banks are polled, at an interval "
 			   "that can be set",
 			   has_mce_poll },
+	[CAP_CORRECTED] = { "corrected-errors",
+			    "CONFIG_RAS_CEC: the kernel moves pages that have "
+			    "corrected errors",
+			    has_corrected },
 	[CAP_SUCCOR] = { "succor",
 			 "an AMD CPU that survives uncorrected errors",
 			 has_succor },

@@ -29,11 +29,12 @@ static const struct {
 	uint64_t status;
 	unsigned mcg_status;
 } table[N_LOSE] = {
-	[LOSE_BYTES] = { "bytes", NULL, 0, 0 },
 	[LOSE_DEFERRED] = { "deferred", "", UINT64_C(0x9c00180000000000), 5 },
 	[LOSE_SRAO] = { "srao", "-b ", UINT64_C(0xbd000000000000c0), 5 },
 	[LOSE_SRAR] = { "srar", "", UINT64_C(0xbd80000000000134), 7 },
 	[LOSE_CORRECTED] = { "corrected", "", UINT64_C(0x9c000000000000c0), 0 },
+	[LOSE_HARD_OFFLINE] = { "hard-offline", NULL, 0, 0 },
+	[LOSE_CORRUPT_PFN] = { "corrupt-pfn", NULL, 0, 0 },
 };
 
 const char *lose_name(enum lose_how how)

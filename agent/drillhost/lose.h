@@ -14,11 +14,13 @@
 #define LOSE_LINE_MAX 128
 
 enum lose_how {
-	LOSE_BYTES,     /* only overwrite: the inside does the rest */
 	LOSE_DEFERRED,  /* AMD: found by polling; action optional */
 	LOSE_SRAO,      /* Intel, several CPUs: broadcast; action optional */
 	LOSE_SRAR,      /* Intel, one CPU: the thread that runs consumes it */
 	LOSE_CORRECTED, /* nothing is lost: counts towards a threshold */
+	/* Overwritten from outside, the rest is done inside: */
+	LOSE_HARD_OFFLINE, /* hard_offline_page in /sys */
+	LOSE_CORRUPT_PFN,  /* corrupt-pfn of hwpoison-inject */
 	N_LOSE
 };
 
@@ -27,7 +29,7 @@ const char *lose_name(enum lose_how how);
 /* EINVAL: no such name. */
 int lose_find(const char *name, enum lose_how *ret);
 
-/* The monitor's line for it (see docs/drills.md); "" for LOSE_BYTES. */
+/* The monitor's line for it (see docs/drills.md); "" where there is none. */
 void lose_line(enum lose_how how, unsigned cpu, uint64_t pa,
 	       char ret[LOSE_LINE_MAX]);
 

@@ -136,8 +136,9 @@ static void end_boot(struct matrix *m, const char *name)
 	m->boots++;
 }
 
-/* Once more where it failed: emulation on a busy machine can upset a kernel that
- * measures time as it boots. Its log is kept. */
+/* Once more where it failed: the kernel patches its own code as it boots, and an
+ * emulator with several threads can execute what was there before ("Oops: int3").
+ * Its log is kept. */
 static int boot(struct matrix *m, const struct drill_case *drill,
 		const char *name, json_t **hello)
 {

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/drillhost/offline.h"
+
 #define PAGE_BYTES 4096u
 #define PRESENT (UINT64_C(1) << 63)
 #define PFN ((UINT64_C(1) << 55) - 1)
@@ -74,19 +76,43 @@ static int ask(struct cell *cell, json_t *request)
 	return r;
 }
 
+struct aim {
+	unsigned cpu;
+	const void *from, *to;
+};
+
+static int lose(struct cell *cell, uint64_t pa, enum lose_how how,
+		const struct aim *aim)
+{
+	cell->row->faults += how != LOSE_CORRECTED;
+	return ask(cell,
+		   json_pack("{s:s,s:I,s:i,s:I,s:I}", "lose", lose_name(how),
+			     "pa", (json_int_t)pa, "cpu", (int)aim->cpu, "from",
+			     (json_int_t)(uintptr_t)aim->from, "to",
+			     (json_int_t)(uintptr_t)aim->to));
+}
+
 int victim_lose_at(struct cell *cell, uint64_t pa, enum lose_how how,
 		   const void *from, const void *to)
 {
-	cell->row->faults += how != LOSE_CORRECTED;
-	return ask(cell, json_pack("{s:s,s:I,s:i,s:I,s:I}", "lose",
-				   lose_name(how), "pa", (json_int_t)pa, "cpu",
-				   0, "from", (json_int_t)(uintptr_t)from, "to",
-				   (json_int_t)(uintptr_t)to));
+	return lose(cell, pa, how, &(struct aim){ .from = from, .to = to });
+}
+
+int victim_lose_on(struct cell *cell, uint64_t pa, enum lose_how how,
+		   unsigned cpu)
+{
+	return lose(cell, pa, how, &(struct aim){ .cpu = cpu });
 }
 
 int victim_lose(struct cell *cell, uint64_t pa, enum lose_how how)
 {
-	return victim_lose_at(cell, pa, how, NULL, NULL);
+	int r = victim_lose_on(cell, pa, how, 0);
+
+	if (!r && how == LOSE_HARD_OFFLINE)
+		r = offline_hard(pa);
+	if (!r && how == LOSE_CORRUPT_PFN)
+		r = offline_corrupt_pfn(pa);
+	return r;
 }
 
 int victim_count(uint64_t *ret)

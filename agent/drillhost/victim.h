@@ -24,6 +24,10 @@ int victim_flags(uint64_t pa, uint64_t *ret);
 /* Its bytes are gone and the machine check is raised when this returns. */
 int victim_lose(struct cell *cell, uint64_t pa, enum lose_how how);
 
+/* The same, by a machine check of that CPU: each holds one at a time. */
+int victim_lose_on(struct cell *cell, uint64_t pa, enum lose_how how,
+		   unsigned cpu);
+
 /* The same, at a moment when CPU 0 runs user code in [from, to). */
 int victim_lose_at(struct cell *cell, uint64_t pa, enum lose_how how,
 		   const void *from, const void *to);

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <numa.h>
+
 #include "agent/drillhost/world_merge.h"
 
 #define GUESTS 2
@@ -70,6 +72,19 @@ static int create_engine(struct world *w)
 	return r ? world_failed(w, "the engine cannot be created", r) : 0;
 }
 
+/* Where the threads that are started from here on get their memory. */
+static void use_node(const struct world *w, unsigned n)
+{
+	struct bitmask *one;
+
+	if (!w->opts.spread || numa_available() < 0)
+		return;
+	one = numa_allocate_nodemask();
+	numa_bitmask_setbit(one, n % (unsigned)numa_num_configured_nodes());
+	numa_set_membind(one);
+	numa_free_nodemask(one);
+}
+
 static int create_guest(struct world *w, unsigned n)
 {
 	struct tf_guest_opts guest = { .size = sizeof(guest),
@@ -85,10 +100,13 @@ static int create_guest(struct world *w, unsigned n)
 	if (w->engine)
 		r = tf_guest_create(w->engine, &guest, &f->guest[n].guest);
 	work.guest = f->guest[n].guest;
+	use_node(w, n);
 	if (!r)
 		r = tf_work_create(&work, &f->guest[n].work);
 	if (!r)
 		r = tf_work_start(f->guest[n].work);
+	if (w->opts.spread)
+		numa_set_localalloc();
 	if (r)
 		return world_failed(w, "a guest cannot be created", r);
 	f->nguests = n + 1;

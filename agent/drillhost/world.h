@@ -20,9 +20,12 @@
 
 struct world_opts {
 	enum tf_backend backend;
-	unsigned guests;              /* 0: 2 */
-	unsigned mem_mib;             /* of each; 0: 4 */
-	struct tf_engine_opts engine; /* size 0: 2 copies of every content */
+	unsigned guests;  /* 0: 2 */
+	unsigned mem_mib; /* of each; 0: 4 */
+	bool spread; /* the memory of each guest on a NUMA node of its own */
+	struct tf_engine_opts engine; /* size 0: 2 copies of every content;
+				       * of it merge_across_nodes goes for
+				       * the baseline as well */
 };
 
 struct world {
@@ -44,6 +47,9 @@ int world_create(struct cell *cell, const struct world_opts *opts,
  * go on after that. */
 int world_rounds(struct world *world, enum tf_work_phase phase, uint64_t more);
 
+/* Read the guests' reports and take their machine checks. ESRCH: one died. */
+int world_look(struct world *world);
+
 /* Hold the guests still: nothing is read between the loss of bytes and the
  * machine check, as in hardware. Threads rest in TF_WORK_FILL only. */
 int world_pause(struct world *world);
@@ -60,6 +66,9 @@ struct world_victim {
 int world_pick(struct world *world, enum tf_work_kind kind,
 	       struct world_victim *ret);
 
+/* The frame behind an address of this process, which is touched for it. */
+int world_pa(const char *hva, uint64_t *ret);
+
 /* Lose it, and wait until the kernel knows it. Guests hold still. */
 int world_lose(struct world *world, const struct world_victim *victim,
 	       enum lose_how how);
@@ -70,6 +79,35 @@ int world_early(struct world *world);
 
 /* It is lost by other means: enter it into the book of what must come. */
 int world_book(struct world *world, const struct world_victim *victim);
+
+/* All copies of its content are lost: all pages with it enter the book. */
+int world_book_lost(struct world *world, const struct world_victim *victim);
+
+/* Several at the same time, that are in the book: one by each CPU. */
+int world_lose_all(struct world *world, const struct world_victim *victims,
+		   unsigned n, enum lose_how how);
+
+/* Lose a frame, and wait until the kernel knows it; nothing enters the book. */
+int world_lose_pa(struct world *world, uint64_t pa, enum lose_how how);
+
+/* A page that a guest, or anything, in this process has. */
+struct world_copy {
+	uint64_t pa;
+	int node;
+	const char *hva; /* one page that is there */
+};
+
+/* The frames that hold the content of a page, seen through all pages that have
+ * it. How many there are, at most `room`, or a negative errno. */
+int world_copies(struct world *world, const struct world_victim *victim,
+		 struct world_copy *ret, unsigned room);
+
+/*
+ * Have the kernel move what is in a frame of this process before it fails: by
+ * soft_offline_page in /sys, or by corrected errors until the kernel does it by
+ * itself. It has moved when this returns. Guests may run.
+ */
+int world_move(struct world *world, const char *hva, bool corrected);
 
 /*
  * Every guest checks all of its memory, writes to all that is shared, checks
@@ -87,5 +125,9 @@ struct world_fault {
 	bool early; /* the engine is to hear of it before a touch */
 };
 void world_one_fault(struct cell *cell, const struct world_fault *fault);
+
+/* A whole drill of one page that moves before it fails, likewise. */
+void world_one_move(struct cell *cell, const struct world_opts *opts,
+		    enum tf_work_kind kind, bool corrected);
 
 #endif

@@ -23,7 +23,7 @@ static bool may_lose(void *user, unsigned guest,
 }
 
 /* A merged page has a frame when it is touched. */
-static int touched_pa(const char *hva, uint64_t *ret)
+int world_pa(const char *hva, uint64_t *ret)
 {
 	int r = -ENOENT;
 
@@ -43,9 +43,8 @@ int world_pick(struct world *world, enum tf_work_kind kind,
 	if (!faults_pick(&world->faults, kind, may_lose, world, &v.guest,
 			 &v.page))
 		return world_failed(world, "no page of that kind", -ENOENT);
-	v.hva = tf_vm_hva(tf_work_vm(world->faults.guest[v.guest].work),
-			  v.page.gpa, TF_PAGE_SIZE);
-	r = touched_pa(v.hva, &v.pa);
+	v.hva = world_hva(world, v.guest, &v.page);
+	r = world_pa(v.hva, &v.pa);
 	if (r)
 		return world_failed(world, "the victim has no frame", r);
 	*ret = v;
@@ -64,9 +63,28 @@ int world_lose(struct world *world, const struct world_victim *victim,
 {
 	int r = world_book(world, victim);
 
+	return r ? r : world_lose_pa(world, victim->pa, how);
+}
+
+int world_lose_all(struct world *world, const struct world_victim *victims,
+		   unsigned n, enum lose_how how)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < n && !r; i++)
+		r = victim_lose_on(world->cell, victims[i].pa, how, i);
 	if (r)
-		return r;
-	r = victim_lose(world->cell, victim->pa, how);
+		return world_failed(world, "no machine check can be raised", r);
+	world->corrupted += n;
+	r = victim_wait(world->corrupted);
+	return r ? world_failed(world, "the kernel knows of no lost page", r) :
+		   0;
+}
+
+int world_lose_pa(struct world *world, uint64_t pa, enum lose_how how)
+{
+	int r = victim_lose(world->cell, pa, how);
+
 	if (r)
 		return world_failed(world, "no machine check can be raised", r);
 	r = victim_wait(++world->corrupted);

@@ -127,6 +127,9 @@ static int merge_by_ksm(struct world *w)
 
 	for (unsigned n = 0; n < w->faults.nguests && !r; n++)
 		r = offer(w, n);
+	if (!r && w->opts.engine.size)
+		r = knob_write(KSM "merge_across_nodes",
+			       w->opts.engine.merge_across_nodes ? "1" : "0");
 	if (!r)
 		r = knob_write(KSM "sleep_millisecs", "5");
 	if (!r)

@@ -14,8 +14,12 @@ int world_merge(struct world *world);
 
 /* Blame the row, and return `r`. */
 int world_failed(const struct world *world, const char *what, int r);
-/* Read the guests' reports and take their machine checks. ESRCH: one died. */
-int world_look(struct world *world);
 void world_rest(void);
+
+/* world_copies.c: a page of a guest, in this process. */
+char *world_hva(const struct world *w, unsigned guest,
+		const struct tf_work_page *page);
+/* Its frame, and the NUMA node of that. */
+int world_look_up(const char *hva, struct world_copy *ret);
 
 #endif
