@@ -92,6 +92,7 @@ static void adopt(struct tf_region *r, const struct tf_leftover *l)
 
 	f->shared.dup = l->dup;
 	f->state = TF_FRAME_COW;
+	r->seen++;
 	r->cow++;
 	e->n.cow++;
 	/* It was registered with all the memory. */
