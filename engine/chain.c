@@ -143,7 +143,8 @@ static uint64_t rely_on(const struct tf_engine *e, uint32_t id)
 
 bool tf_dup_has_room(const struct tf_engine *e, const struct tf_dup *d)
 {
-	return !d->bad && d->nsharers + d->pending < e->opts.max_page_sharing;
+	return !d->bad && d->spans < TF_DUP_SPANS &&
+	       d->nsharers + d->pending < e->opts.max_page_sharing;
 }
 
 int tf_dup_create(struct tf_store *s, uint64_t hash, uint32_t slot,
@@ -220,6 +221,7 @@ void tf_dup_condemn(struct tf_engine *e, uint32_t id)
 void tf_dup_hold(struct tf_engine *e, uint32_t id)
 {
 	tf_dup_get(e, id)->spans++;
+	tf_chain_adjust(e, id);
 }
 
 void tf_dup_let_go(struct tf_engine *e, uint32_t id)
@@ -239,6 +241,7 @@ bool tf_dup_has_hash(const struct tf_dup *d, uint64_t hash)
 void tf_dup_unspan(struct tf_engine *e, uint32_t id)
 {
 	tf_dup_get(e, id)->spans--;
+	tf_chain_adjust(e, id);
 	tf_dup_retire(e, id);
 }
 

@@ -19,6 +19,10 @@
 /* Sharers that need no list of their own. */
 #define TF_DUP_FEW 2u
 
+/* With so many spans a dup is full: each of its sharers may become one more,
+ * and `spans` has 14 bits. */
+#define TF_DUP_SPANS 8192u
+
 struct tf_dup {
 	uint64_t hash;
 	struct tf_store *store;

@@ -26,6 +26,9 @@
 #define MAX_DUPS (1u << 28)
 #define MAX_SHARING 4096u
 
+_Static_assert(TF_DUP_SPANS + 2 * MAX_SHARING <= 1u << 14,
+	       "a dup can count its spans");
+
 void tf_engine_opts_init(struct tf_engine_opts *opts)
 {
 	*opts = (struct tf_engine_opts){

@@ -5,6 +5,9 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/unit_world.h"
 
@@ -139,6 +142,7 @@ static void memory_with_a_copied_page_comes_back(void **state)
 		assert_int_equal(unit_state(&u, ram + 3 * TF_PAGE),
 				 TF_FRAME_COW);
 		assert_int_equal(unit_stats(&u).pages_cow, 1);
+		assert_int_equal(unit_guest_stats(g).pages_seen, 1);
 		unit_passes(&u, 3);
 		/* Its twin shares the slot that it still spans. */
 		assert_int_equal(unit_guest_stats(g).pages_merged, PAGES - 1);
@@ -150,6 +154,7 @@ static void memory_with_a_copied_page_comes_back(void **state)
 	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
 	assert_int_equal(tf_guest_discard(g, 3 * TF_PAGE, TF_PAGE), 0);
 	assert_int_equal(unit_stats(&u).pages_cow, 0);
+	assert_int_equal(unit_guest_stats(g).pages_seen, 0);
 	unit_assert_page(ram + 3 * TF_PAGE, 0);
 	unit_close(&u);
 }
@@ -193,6 +198,47 @@ static void another_guest_is_refused(void **state)
 	unit_close(&u);
 }
 
+/* Whatever is mapped anew is populated, and so copied: one content, and more
+ * copies of it than one slot can count. */
+#define MANY (5u * 4096)
+
+static int merge_in_a_locked_future(void)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	g = unit_simple(&u, MANY, &ram);
+	for (unsigned i = 0; i < MANY; i++)
+		unit_fill(ram + i * TF_PAGE, 1);
+	if (syscall(SYS_mlockall, MCL_FUTURE))
+		return 77;
+	unit_passes(&u, 3);
+	munlockall();
+	for (unsigned i = 0; i < MANY; i++)
+		unit_assert_page(ram + i * TF_PAGE, 1);
+	assert_int_equal(tf_guest_discard(g, 0, MANY * TF_PAGE), 0);
+	unit_check(&u);
+	assert_int_equal(u.e->n.dups, 0);
+	return 0;
+}
+
+static void copies_without_number_are_counted(void **state)
+{
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	assert_true(child >= 0);
+	if (!child)
+		_exit(merge_in_a_locked_future());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		unit_skip("mlockall() is not allowed here");
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +249,7 @@ int main(void)
 		cmocka_unit_test(memory_with_a_copied_page_comes_back),
 		cmocka_unit_test(what_was_mapped_over_is_forgotten),
 		cmocka_unit_test(another_guest_is_refused),
+		cmocka_unit_test(copies_without_number_are_counted),
 	};
 
 	return unit_run(tests);
