@@ -161,7 +161,7 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 
 	if (d->nsharers == 1) {
 		count_used(e, d, b, -1);
-		d->bridge &= spans; /* it may come back */
+		d->bridge &= spans || d->pending; /* it may come back */
 	}
 	sharer_remove(e, d, f->tag);
 	b->nshared--;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "engine/breaks.h"
 #include "engine/bridge.h"
 #include "engine/chain.h"
 #include "lib/unit_gather.h"
@@ -163,6 +164,30 @@ static void a_bridge_takes_no_memory_of_its_own(void **state)
 	assert_int_equal(unit_store_blocks(r.u.e), (2 * CONTENTS - 1) * 8);
 	assert_int_equal(unit_smaps(r.start, "Anonymous:"), 0);
 	assert_int_equal(unit_smaps(r.u.e->staging, "Anonymous:"), 0);
+	road_close(&r);
+}
+
+/* As when one alias of a healthy slot was lost. */
+static void mapped_again_it_is_still_one(void **state)
+{
+	struct unit_spot s;
+	struct road r;
+	uint64_t before;
+
+	(void)state;
+	road_build(&r, 1);
+	before = bridged(&r);
+	assert_int_equal(before, CONTENTS - 1);
+	s = unit_spot(&r.u, page_of(&r, 1));
+	pthread_mutex_lock(&r.u.e->lock);
+	assert_int_equal(tf_dup_reserve(r.u.e, s.was.shared.dup), 0);
+	assert_int_equal(tf_rehome(s.b, s.page, s.was.shared.dup), 0);
+	pthread_mutex_unlock(&r.u.e->lock);
+	unit_check(&r.u);
+	assert_int_equal(bridged(&r), before);
+	assert_true(is_bridge(&r, 1));
+	unit_fill(page_of(&r, 1), UNIQUE(1)); /* a write ends it */
+	assert_int_equal(bridged(&r), before - 1);
 	road_close(&r);
 }
 
@@ -677,6 +702,7 @@ int main(void)
 		cmocka_unit_test(a_gap_is_bridged),
 		cmocka_unit_test(a_pass_says_what_it_bridged),
 		cmocka_unit_test(a_bridge_takes_no_memory_of_its_own),
+		cmocka_unit_test(mapped_again_it_is_still_one),
 		cmocka_unit_test(it_can_be_switched_off),
 		cmocka_unit_test(shared_stores_get_no_bridges),
 		cmocka_unit_test(long_gaps_are_left),
