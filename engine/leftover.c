@@ -42,6 +42,19 @@ static struct tf_leftover *find(const struct tf_guest *g, const char *addr)
 	return NULL;
 }
 
+void tf_leftover_look(struct tf_guest *g)
+{
+	if (g->looking++)
+		return; /* another thread relies on what it saw */
+	for (size_t i = 0; i < g->nleft; i++)
+		g->left[i].seen = false;
+}
+
+void tf_leftover_look_end(struct tf_guest *g)
+{
+	g->looking--;
+}
+
 bool tf_leftover_is(void *guest, uintptr_t start, uintptr_t end, uint64_t off)
 {
 	struct tf_guest *g = guest;

@@ -22,6 +22,11 @@ struct tf_leftover {
  * remembered is refused. Caller holds the engine's lock. */
 void tf_leftover_note(struct tf_block *b, unsigned page);
 
+/* A memslot of the guest is about to be added; it was, or was refused. What
+ * was seen for one that is over is not known any more. Caller holds the lock. */
+void tf_leftover_look(struct tf_guest *g);
+void tf_leftover_look_end(struct tf_guest *g);
+
 /* Is [start, end), a mapping of a store's file from offset `off` on, left by
  * this guest? Takes the engine's lock. */
 bool tf_leftover_is(void *guest, uintptr_t start, uintptr_t end, uint64_t off);

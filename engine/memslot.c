@@ -182,6 +182,7 @@ int tf_guest_add_memslot(struct tf_guest *g, uint32_t slot, uint64_t gpa,
 	r->end = r->start + bytes;
 	r->origin = (char *)((uintptr_t)hva & ~(TF_BLOCK_BYTES - 1));
 	pthread_mutex_lock(&e->lock);
+	tf_leftover_look(g);
 	err = slot_conflicts(r);
 	pthread_mutex_unlock(&e->lock);
 	if (!err)
@@ -192,6 +193,7 @@ int tf_guest_add_memslot(struct tf_guest *g, uint32_t slot, uint64_t gpa,
 	pthread_mutex_lock(&e->lock);
 	if (!err)
 		err = region_attach(g, r);
+	tf_leftover_look_end(g);
 	if (err)
 		region_free(r);
 	pthread_mutex_unlock(&e->lock);

@@ -50,6 +50,7 @@ struct tf_guest {
 	size_t npins, cap_pins;
 	struct tf_leftover *left;
 	size_t nleft;
+	unsigned looking; /* memslots that are being added */
 	uint64_t breaks;
 	struct tf_bridges bridges;
 };

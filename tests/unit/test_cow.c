@@ -183,6 +183,30 @@ static void what_was_mapped_over_is_forgotten(void **state)
 	unit_close(&u);
 }
 
+/* What was known when the memory was refused is not known for ever. */
+static void a_refusal_leaves_no_memory_of_it(void **state)
+{
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = open_copied(&u, &ram);
+	assert_int_equal(madvise(ram + HALF * TF_PAGE, TF_PAGE, MADV_DONTFORK),
+			 0);
+	assert_int_equal(tf_guest_add_memslot(g, 0, 0, ram, PAGES * TF_PAGE),
+			 -EOPNOTSUPP);
+	assert_ptr_equal(mmap(ram, PAGES * TF_PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				      MAP_FIXED,
+			      -1, 0),
+			 ram);
+	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+	assert_int_equal(unit_stats(&u).pages_cow, 0);
+	assert_int_equal(u.e->n.dups, 0);
+	unit_close(&u);
+}
+
 /* Its slot is the first guest's. */
 static void another_guest_is_refused(void **state)
 {
@@ -248,6 +272,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_taken_back_stays),
 		cmocka_unit_test(memory_with_a_copied_page_comes_back),
 		cmocka_unit_test(what_was_mapped_over_is_forgotten),
+		cmocka_unit_test(a_refusal_leaves_no_memory_of_it),
 		cmocka_unit_test(another_guest_is_refused),
 		cmocka_unit_test(copies_without_number_are_counted),
 	};
