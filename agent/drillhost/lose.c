@@ -33,6 +33,7 @@ static const struct {
 	[LOSE_SRAO] = { "srao", "-b ", UINT64_C(0xbd000000000000c0), 5 },
 	[LOSE_SRAR] = { "srar", "", UINT64_C(0xbd80000000000134), 7 },
 	[LOSE_CORRECTED] = { "corrected", "", UINT64_C(0x9c000000000000c0), 0 },
+	[LOSE_BYTES] = { "bytes", NULL, 0, 0 },
 	[LOSE_HARD_OFFLINE] = { "hard-offline", NULL, 0, 0 },
 	[LOSE_CORRUPT_PFN] = { "corrupt-pfn", NULL, 0, 0 },
 };

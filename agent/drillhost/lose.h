@@ -19,6 +19,7 @@ enum lose_how {
 	LOSE_SRAR,      /* Intel, one CPU: the thread that runs consumes it */
 	LOSE_CORRECTED, /* nothing is lost: counts towards a threshold */
 	/* Overwritten from outside, the rest is done inside: */
+	LOSE_BYTES,        /* nothing: the kernel hears of it later */
 	LOSE_HARD_OFFLINE, /* hard_offline_page in /sys */
 	LOSE_CORRUPT_PFN,  /* corrupt-pfn of hwpoison-inject */
 	N_LOSE

@@ -11,7 +11,7 @@
 
 #define MEMORY "/sys/devices/system/memory/"
 #define PAGE_BYTES 4096
-#define TRIES 5
+#define TRIES 50
 
 static int write_number(const char *path, uint64_t n)
 {

@@ -84,7 +84,7 @@ struct aim {
 static int lose(struct cell *cell, uint64_t pa, enum lose_how how,
 		const struct aim *aim)
 {
-	cell->row->faults += how != LOSE_CORRECTED;
+	cell->row->faults += how != LOSE_CORRECTED && how != LOSE_BYTES;
 	return ask(cell,
 		   json_pack("{s:s,s:I,s:i,s:I,s:I}", "lose", lose_name(how),
 			     "pa", (json_int_t)pa, "cpu", (int)aim->cpu, "from",

@@ -90,7 +90,7 @@ int world_lose_all(struct world *world, const struct world_victim *victims,
 /* Lose a frame, and wait until the kernel knows it; nothing enters the book. */
 int world_lose_pa(struct world *world, uint64_t pa, enum lose_how how);
 
-/* A page that a guest, or anything, in this process has. */
+/* A frame that holds a content. */
 struct world_copy {
 	uint64_t pa;
 	int node;
@@ -105,7 +105,8 @@ int world_copies(struct world *world, const struct world_victim *victim,
 /*
  * Have the kernel move what is in a frame of this process before it fails: by
  * soft_offline_page in /sys, or by corrected errors until the kernel does it by
- * itself. It has moved when this returns. Guests may run.
+ * itself. It has moved when this returns 0. An error blames nobody: EBUSY is what the
+ * kernel says of a page that is in use. Guests may run.
  */
 int world_move(struct world *world, const char *hva, bool corrected);
 

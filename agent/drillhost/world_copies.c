@@ -112,16 +112,13 @@ int world_move(struct world *world, const char *hva, bool corrected)
 	int r = world_pa(hva, &from);
 
 	if (r)
-		return world_failed(world, "the page has no frame", r);
+		return r;
 	r = corrected ? by_corrected(world, from) : offline_soft(from);
 	if (!r)
 		r = victim_wait(++world->corrupted);
 	if (!r)
 		r = world_pa(hva, &to);
-	if (r)
-		return world_failed(world, "the kernel does not move the page",
-				    r);
-	if (from == to)
-		return world_failed(world, "the page has not moved", -EIO);
-	return 0;
+	if (!r && from == to)
+		r = -EIO;
+	return r;
 }

@@ -5,13 +5,17 @@
 
 #include "agent/drillhost/world.h"
 
-static void tell(struct row *row)
+/* What the kernel cannot do without us is no failure. */
+static void tell(struct row *row, int moved)
 {
 	size_t used = strlen(row->outcome);
 
-	if (row->passed)
-		snprintf(row->outcome + used, sizeof(row->outcome) - used,
-			 "; the page has moved");
+	if (moved && row->configuration == ROW_TWINFOLD)
+		row_blame(row, "the kernel does not move the page: %s",
+			  strerror(-moved));
+	snprintf(row->outcome + used, sizeof(row->outcome) - used, "; %s",
+		 moved ? "the kernel did not move the page" :
+			 "the page has moved");
 }
 
 /* Guests go on meanwhile. */
@@ -20,15 +24,15 @@ void world_one_move(struct cell *cell, const struct world_opts *opts,
 {
 	static struct world world;
 	struct world_victim victim = { 0 };
-	int r = world_create(cell, opts, &world);
+	int r = world_create(cell, opts, &world), moved;
 
 	if (!r)
 		r = world_rounds(&world, TF_WORK_RUN, 1);
 	if (!r)
 		r = world_pick(&world, kind, &victim);
-	if (!r)
-		r = world_move(&world, victim.hva, corrected);
-	if (!r)
-		world_finish(&world);
-	tell(cell->row);
+	if (r)
+		return;
+	moved = world_move(&world, victim.hva, corrected);
+	world_finish(&world);
+	tell(cell->row, moved);
 }

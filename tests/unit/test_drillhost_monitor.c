@@ -157,6 +157,7 @@ static void lines_are_those_of_the_manuals(void **state)
 		    "mce 0 9 0xbd80000000000134 0x7 0x1fffff000 0x8c");
 	expect_line(LOSE_CORRECTED, 0,
 		    "mce 0 9 0x9c000000000000c0 0x0 0x1fffff000 0x8c");
+	expect_line(LOSE_BYTES, 0, "");
 	expect_line(LOSE_HARD_OFFLINE, 0, "");
 	expect_line(LOSE_CORRUPT_PFN, 0, "");
 }

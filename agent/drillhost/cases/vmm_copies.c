@@ -87,6 +87,8 @@ static int one_by_one(struct world *w, const struct world_victim *v)
 	return n < 0 ? n : r;
 }
 
+/* The bytes of both are gone before the kernel tells of the first: else that
+ * heals from the second. */
 static int both(struct world *w, const struct world_victim *v)
 {
 	struct world_copy copies[COPIES_MAX];
@@ -94,6 +96,8 @@ static int both(struct world *w, const struct world_victim *v)
 
 	if (!r)
 		r = world_book_lost(w, v);
+	for (int i = 0; i < n && !r; i++)
+		r = victim_lose(w->cell, copies[i].pa, LOSE_BYTES);
 	for (int i = 0; i < n && !r; i++)
 		r = world_lose_pa(w, copies[i].pa, LOSE_DEFERRED);
 	return r;

@@ -18,8 +18,7 @@ static void shared(struct cell *cell)
 					       .early = true });
 }
 
-/* As a content like others: nobody survives the loss of the kernel's own zero
- * page. */
+/* As a content like others: nobody can heal the kernel's own zero page. */
 static void zero(struct cell *cell)
 {
 	struct world_fault fault = { .opts.backend = TF_BACKEND_KVM,
