@@ -57,7 +57,8 @@ struct inner {
 
 /* ---- inner_start.c ---- */
 
-/* Boot it; both processes have been through their memory when this returns. */
+/* Boot it; both processes have been through their memory when this returns.
+ * Nothing is merged before inner_merge(), as by KSM. */
 int inner_start(struct cell *cell, const struct inner_opts *opts,
 		struct inner *inner);
 
@@ -84,6 +85,8 @@ int inner_rounds(struct inner *inner, uint64_t more);
 int inner_ask(struct inner *inner, json_t *request, json_t **ret);
 /* The same, and a refusal (EPROTO) is no blame. */
 int inner_try(struct inner *inner, json_t *request, json_t **ret);
+/* One without arguments and answer; nothing in the baseline. */
+int inner_command(struct inner *inner, const char *name);
 /* The library's counters, likewise. */
 int inner_stats(struct inner *inner, json_t **ret);
 /* One of them; 0: it cannot be had. */
@@ -116,7 +119,8 @@ void inner_one_fault(struct cell *cell, const struct inner_fault *fault);
 void inner_judge(struct inner *inner, uint64_t gpa, enum inner_kind kind);
 /* The guest or QEMU has ended: say how. Returns -ESRCH. */
 int inner_died(struct inner *inner);
-/* What QEMU and the guest's kernel said, to the drill host's log. */
-void inner_print(const struct inner *inner);
+/* What QEMU and the guest's kernel said, and where they stand, to the drill
+ * host's log. */
+void inner_print(struct inner *inner);
 
 #endif

@@ -190,6 +190,18 @@ int inner_ask(struct inner *inner, json_t *request, json_t **ret)
 	return r ? inner_failed(inner, "the library's socket", r) : 0;
 }
 
+int inner_command(struct inner *inner, const char *name)
+{
+	json_t *answer = NULL;
+	int r = 0;
+
+	if (inner->cell->row->configuration == ROW_TWINFOLD)
+		r = inner_ask(inner, json_pack("{s:s}", "execute", name),
+			      &answer);
+	json_decref(answer);
+	return r;
+}
+
 int inner_stats(struct inner *inner, json_t **ret)
 {
 	return inner_ask(inner, json_pack("{s:s}", "execute", "stats"), ret);
@@ -294,6 +306,7 @@ int inner_merge(struct inner *inner, enum inner_kind kind)
 		r = start_ksm();
 	if (r)
 		return inner_failed(inner, "KSM cannot be started", r);
+	r = inner_command(inner, "start");
 	while (!r && !(is_shared(inner, wait) && is_recoverable(inner))) {
 		if (now() > end)
 			return not_merged(inner);

@@ -5,6 +5,7 @@
  * library.
  */
 #include <errno.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "agent/drillhost/inner.h"
+#include "agent/drillhost/monitor.h"
 
 #define PAGE_BYTES 4096
 #define LOST_MAX 64
@@ -208,13 +210,49 @@ void inner_judge(struct inner *inner, uint64_t gpa, enum inner_kind kind)
 		judge_unseen(inner, &lost);
 }
 
-void inner_print(const struct inner *inner)
+static void print_file(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		printf("    %s", line);
+	if (file)
+		fclose(file);
+}
+
+/* What each of QEMU's threads is waiting for in the kernel. */
+static void print_threads(const struct inner *inner)
+{
+	char pattern[48], path[96];
+	glob_t all;
+
+	snprintf(pattern, sizeof(pattern), "/proc/%d/task/*", (int)inner->pid);
+	if (glob(pattern, 0, NULL, &all))
+		return;
+	for (size_t i = 0; i < all.gl_pathc; i++) {
+		printf("drill: %s\n", all.gl_pathv[i]);
+		snprintf(path, sizeof(path), "%.80s/comm", all.gl_pathv[i]);
+		print_file(path);
+		snprintf(path, sizeof(path), "%.80s/stack", all.gl_pathv[i]);
+		print_file(path);
+	}
+	globfree(&all);
+}
+
+void inner_print(struct inner *inner)
 {
 	char *errors = inner_text(inner->errors);
 	char *console = inner_text(inner->console);
+	char *registers = NULL;
 
 	printf("drill: QEMU:\n%s\ndrill: the guest:\n%s\n",
 	       errors ? errors : "", console ? console : "");
 	free(errors);
 	free(console);
+	print_threads(inner);
+	if (!inner->ended &&
+	    !monitor_line(&inner->qmp, "info registers", &registers))
+		printf("drill: its CPU:\n%s\n", registers);
+	free(registers);
 }
