@@ -99,7 +99,8 @@ static void describe(const struct host_image *image,
 static char file_system[] = "local,path=/,mount_tag=hostroot,"
 			    "security_model=none,readonly=on,multidevs=remap";
 
-/* What QEMU says of itself goes to the log as well. */
+/* What QEMU says of itself goes to the log as well. A thread for each CPU: with
+ * one for all, Linux guests under nested KVM hang. */
 static _Noreturn void run(const struct host_image *image,
 			  const struct host *host, struct command *c)
 {
