@@ -152,7 +152,7 @@ static int open_kernel(struct tf_engine *e)
 
 	if (!err)
 		err = open_uffds(e);
-	if (err || e->pagemap < 0 || e->uffd_ours < 0)
+	if (err || e->pagemap < 0 || e->uffd_merged < 0)
 		return err;
 	e->can_merge = true;
 	tf_nodes_init(e);
