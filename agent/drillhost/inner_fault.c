@@ -5,6 +5,8 @@
 
 #include "agent/drillhost/inner.h"
 #include "agent/drillhost/monitor.h"
+#include "agent/knob.h"
+#include "agent/ksm.h"
 
 #define ROUNDS 3
 #define STOP_TRIES 40
@@ -40,11 +42,20 @@ static int stop_with_frame(struct inner *inner, enum inner_kind kind,
 	return r ? inner_failed(inner, "the victim has no frame", r) : 0;
 }
 
+/* Nor does whoever merges read it: ksmd would copy lost bytes as good ones. */
+static void hold_ksm(const struct inner *inner, bool hold)
+{
+	if (inner->cell->row->configuration == ROW_BASELINE)
+		knob_write(KSM_RUN, hold ? "0" : "1");
+}
+
 static int lose(struct inner *inner, enum inner_kind kind)
 {
 	uint64_t pa = 0;
-	int r = stop_with_frame(inner, kind, &pa);
+	int r;
 
+	hold_ksm(inner, true);
+	r = stop_with_frame(inner, kind, &pa);
 	if (r)
 		return r;
 	r = victim_lose(inner->cell, pa, LOSE_DEFERRED);
@@ -54,6 +65,7 @@ static int lose(struct inner *inner, enum inner_kind kind)
 	if (r)
 		return inner_failed(inner, "the kernel knows of no lost page",
 				    r);
+	hold_ksm(inner, false);
 	return resume(inner);
 }
 
