@@ -121,7 +121,8 @@ static bool lay(struct haul *h)
 	if (os->uffd_register(os, h->e->uffd_guest, h->aside, bytes_of(h),
 			      TF_REG_WP))
 		return false;
-	h->inside = tf_fence_shift(h->e, h->aside, h->e->staging, h->n);
+	h->inside = tf_fence_shift(h->e, h->e->uffd_guest, h->aside,
+				   h->e->staging, h->n);
 	return h->inside == h->n;
 }
 
@@ -249,7 +250,8 @@ static void haul_run(struct haul *h)
 	if (tf_spare_reserve(h->r, h->n) || !tf_fork_gate_enter())
 		return;
 	h->addr = tf_frame_addr(h->b, h->page);
-	h->n = tf_fence_shift(h->e, h->e->staging, h->addr, h->n);
+	h->n = tf_fence_shift(h->e, h->e->uffd_ours, h->e->staging, h->addr,
+			      h->n);
 	if (h->n)
 		haul(h);
 	tf_fork_gate_leave();

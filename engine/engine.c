@@ -128,8 +128,11 @@ static int open_uffds(struct tf_engine *e)
 	e->uffd_guest = os->uffd_open(os, TF_UFFD_GUEST);
 	if (e->uffd_guest >= 0)
 		e->uffd_merged = os->uffd_open(os, TF_UFFD_MERGED);
+	if (e->uffd_merged >= 0)
+		e->uffd_ours = os->uffd_open(os, TF_UFFD_OURS);
 	err = e->uffd_guest < 0  ? e->uffd_guest :
 	      e->uffd_merged < 0 ? e->uffd_merged :
+	      e->uffd_ours < 0   ? e->uffd_ours :
 				   0;
 	if (err && !is_scarcity(err))
 		tf_log(&e->log, TF_LOG_WARNING,
@@ -152,7 +155,7 @@ static int open_kernel(struct tf_engine *e)
 
 	if (!err)
 		err = open_uffds(e);
-	if (err || e->pagemap < 0 || e->uffd_merged < 0)
+	if (err || e->pagemap < 0 || e->uffd_ours < 0)
 		return err;
 	e->can_merge = true;
 	tf_nodes_init(e);
@@ -224,7 +227,7 @@ int tf_engine_create_os(const struct tf_engine_opts *opts,
 	if (!e)
 		return -ENOMEM;
 	e->os = os;
-	e->uffd_guest = e->uffd_merged = e->pagemap = -1;
+	e->uffd_guest = e->uffd_merged = e->uffd_ours = e->pagemap = -1;
 	e->worker.wake = e->resolver.quit = -1;
 	e->forks.uffd = e->forks.quit = -1;
 	e->gather.uffd = e->gather.quit = -1;
@@ -274,6 +277,7 @@ void tf_engine_destroy(struct tf_engine *e)
 			tf_container_of(e->guests.next, struct tf_guest, link));
 	close_fd(e, e->uffd_merged);
 	close_fd(e, e->uffd_guest);
+	close_fd(e, e->uffd_ours);
 	tf_forks_fini(e);
 	tf_gather_fini(e);
 	tf_fence_fini(e);

@@ -35,7 +35,7 @@ int tf_fence_init(struct tf_engine *e)
 	/* UFFDIO_MOVE wants an anon_vma at its destination: touch, drop. */
 	*(volatile char *)e->staging = 1;
 	tf_fence_sweep(e, TF_STAGE_PAGES);
-	return os->uffd_register(os, e->uffd_guest, e->staging, STAGING_BYTES,
+	return os->uffd_register(os, e->uffd_ours, e->staging, STAGING_BYTES,
 				 TF_REG_MISSING);
 }
 
@@ -188,7 +188,7 @@ static long move_pages(const struct tf_engine *e, int uffd, char *to,
 
 long tf_fence_close(struct tf_engine *e, char *addr, unsigned n, unsigned stage)
 {
-	return move_pages(e, e->uffd_guest, tf_stage(e->staging, stage), addr,
+	return move_pages(e, e->uffd_ours, tf_stage(e->staging, stage), addr,
 			  n);
 }
 
@@ -266,15 +266,15 @@ unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
 				 tf_stage(r->engine->staging, stage));
 }
 
-unsigned tf_fence_shift(const struct tf_engine *e, char *to, char *from,
-			unsigned n)
+unsigned tf_fence_shift(const struct tf_engine *e, int uffd, char *to,
+			char *from, unsigned n)
 {
 	unsigned done = 0;
 
 	while (done < n) {
 		size_t off = done * TF_PAGE;
-		long moved = move_pages(e, e->uffd_guest, to + off, from + off,
-					n - done);
+		long moved =
+			move_pages(e, uffd, to + off, from + off, n - done);
 
 		if (moved <= 0)
 			break;
@@ -290,5 +290,14 @@ void tf_fence_open(struct tf_engine *e, char *addr, char *end)
 
 void tf_fence_sweep(struct tf_engine *e, unsigned n)
 {
-	e->os->advise(e->os, e->staging, n * TF_PAGE, MADV_DONTNEED);
+	const struct tf_os *os = e->os;
+
+	if (os->advise(os, e->staging, n * TF_PAGE, MADV_DONTNEED) != -EINVAL)
+		return;
+	/*
+	 * mlockall() has locked it with all the rest. Unlocked, it takes no
+	 * page of locked memory: that is left alone.
+	 */
+	os->unlock(os, e->staging, STAGING_BYTES);
+	os->advise(os, e->staging, STAGING_BYTES, MADV_DONTNEED);
 }

@@ -60,10 +60,10 @@ unsigned tf_fence_put_back(struct tf_region *r, int uffd, char *addr,
 unsigned tf_fence_put_from(struct tf_region *r, int uffd, char *addr,
 			   unsigned n, char *staged);
 
-/* Move `n` adjacent pages between two places of the guest context, as far as
- * they go in order; how many. */
-unsigned tf_fence_shift(const struct tf_engine *e, char *to, char *from,
-			unsigned n);
+/* Move `n` adjacent pages to a place of context `uffd`, as far as they go in
+ * order; how many. */
+unsigned tf_fence_shift(const struct tf_engine *e, int uffd, char *to,
+			char *from, unsigned n);
 
 /* Wake whoever touched [addr, end) meanwhile. */
 void tf_fence_open(struct tf_engine *e, char *addr, char *end);

@@ -125,6 +125,22 @@ static void drop_fresh(const struct tf_os *os, char *fresh, size_t len)
 	os->unmap(os, fresh - GUARD, len + 2 * GUARD);
 }
 
+/* mlockall() may have touched it before it was registered. Where it did, those
+ * who look at the run would find zeros. */
+static bool is_untouched(const struct tf_engine *e, const char *fresh,
+			 unsigned n)
+{
+	uint64_t entries[RUN_PAGES];
+
+	if (e->os->pagemap_read(e->os, e->pagemap, fresh, entries, n) !=
+	    (long)n)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (entries[i] & (TF_PM_PRESENT | TF_PM_SWAPPED))
+			return false;
+	return true;
+}
+
 /*
  * NULL, or the fresh mapping. It must not be joined with what happens to lie
  * beside it: with that one's pages it would keep that place's page offsets,
@@ -147,7 +163,8 @@ static char *cut_fresh(struct tf_region *r, size_t len)
 		     -1, 0);
 	if (at >= 0 && !tf_attrs_apply(os, &r->attrs, fresh, len) &&
 	    !os->uffd_register(os, e->gather.uffd, fresh, len,
-			       TF_REG_MISSING | TF_REG_WP))
+			       TF_REG_MISSING | TF_REG_WP) &&
+	    is_untouched(e, fresh, (unsigned)(len / TF_PAGE)))
 		return fresh;
 	drop_fresh(os, fresh, len);
 	return NULL;

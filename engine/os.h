@@ -44,6 +44,9 @@ enum tf_uffd_kind {
 	TF_UFFD_GUEST,
 	/* Merged mappings: synchronous write protection. */
 	TF_UFFD_MERGED,
+	/* The engine's own memory: whoever touches a hole, such as
+	 * mlockall(), is refused instead of waiting or filling it; moves. */
+	TF_UFFD_OURS,
 	/* Forks of the process (CAP_SYS_PTRACE). */
 	TF_UFFD_FORK,
 	/* Holes that block, and the registration follows mremap(), which
@@ -90,6 +93,8 @@ struct tf_os {
 	long (*remap_away)(const struct tf_os *os, void *from, size_t len);
 	int (*advise)(const struct tf_os *os, void *addr, size_t len,
 		      int advice);
+	/* Undo mlock(), and mlockall(), of it. */
+	int (*unlock)(const struct tf_os *os, void *addr, size_t len);
 	/* Free the pages of `n` ranges of anonymous memory: holes again. On
 	 * failure some may be freed. */
 	int (*drop)(const struct tf_os *os, const struct iovec *vec,

@@ -60,6 +60,12 @@ static int linux_advise(const struct tf_os *os, void *addr, size_t len,
 	return (int)tf_sys_result(syscall(SYS_madvise, addr, len, advice));
 }
 
+static int linux_unlock(const struct tf_os *os, void *addr, size_t len)
+{
+	(void)os;
+	return (int)tf_sys_result(syscall(SYS_munlock, addr, len));
+}
+
 /* One call for all, since Linux 6.13; one each before. */
 static int linux_drop(const struct tf_os *os, const struct iovec *vec,
 		      unsigned n)
@@ -265,6 +271,7 @@ const struct tf_os tf_os_linux = {
 	.remap_over = linux_remap_over,
 	.remap_away = linux_remap_away,
 	.advise = linux_advise,
+	.unlock = linux_unlock,
 	.drop = linux_drop,
 	.bind = linux_bind,
 	.policy = linux_policy,

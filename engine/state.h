@@ -100,6 +100,7 @@ struct tf_engine {
 	/* Set at creation, then constant. */
 	int uffd_guest; /* -1: this kernel cannot merge */
 	int uffd_merged;
+	int uffd_ours;
 	int pagemap;
 	uint64_t marker; /* of untouched protected pages, or 0 (marker.h) */
 	uint64_t nodes;  /* NUMA nodes, a bit for each */

@@ -68,6 +68,11 @@ static int store_advise(struct tf_store *s)
 
 	if (!err)
 		err = os->advise(os, map, store_bytes(s), MADV_DONTDUMP);
+	/* Or mlockall() would fill its holes, terabytes of them. Nothing else
+	 * depends on it. */
+	if (!err && s->engine->can_merge)
+		os->uffd_register(os, s->engine->uffd_ours, map, store_bytes(s),
+				  TF_REG_MISSING);
 	/* A shared mapping's policy is its file's, for every mapping of it. */
 	if (!err && s->attrs.policy)
 		err = os->bind(os, map, store_bytes(s), s->attrs.policy,

@@ -136,8 +136,9 @@ void tf_engine_opts_init(struct tf_engine_opts *opts);
  * Starts up to three threads: the resolver, which answers guests' writes to
  * shared pages, one that hears of forked children, and one that reads the
  * events of moved mappings. The caller owns the engine
- * and ends it with tf_engine_destroy(). Do not call mlockall() while it lives:
- * that would wait for ever for pages which the engine keeps away on purpose.
+ * and ends it with tf_engine_destroy(). mlockall() undoes the sharing of all
+ * memory that there is: every shared page is broken. Locked memory does not
+ * merge; munlockall() lets it.
  *
  * EINVAL: an option out of range (the log line names it).
  * ENOMEM, EMFILE: as the kernel says.

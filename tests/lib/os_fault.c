@@ -302,6 +302,7 @@ void os_fault_init(struct os_fault *f)
 		.remap_over = fault_remap_over,
 		.remap_away = fault_remap_away,
 		.advise = fault_advise,
+		.unlock = tf_os_linux.unlock,
 		.drop = fault_drop,
 		.bind = fault_bind,
 		.policy = fault_policy,

@@ -342,7 +342,7 @@ bool trap_staged(struct tf_engine *e, char *staged)
 	if (!(entry_of(staged) & TF_PM_PRESENT))
 		return false;
 	if (os->advise(os, staged, TF_PAGE, MADV_DONTNEED) ||
-	    os->uffd_poison(os, e->uffd_guest, staged, TF_PAGE))
+	    os->uffd_poison(os, e->uffd_ours, staged, TF_PAGE))
 		prop_fail("a staged page cannot be lost");
 	return true;
 }

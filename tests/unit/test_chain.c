@@ -58,11 +58,16 @@ static void chains_close(struct chains *c)
 	unit_close(&c->u);
 }
 
+/* Its slot holds zeros. */
 static uint32_t new_dup(struct chains *c, uint64_t hash)
 {
 	uint32_t slot, id;
 
 	assert_int_equal(tf_slot_alloc(c->s, &slot), 0);
+	assert_int_equal(tf_os_linux.write_at(&tf_os_linux, c->s->fd,
+					      c->e->zero_page, TF_PAGE,
+					      (uint64_t)slot * TF_PAGE),
+			 TF_PAGE);
 	assert_int_equal(tf_dup_create(c->s, hash, slot, &id), 0);
 	return id;
 }
@@ -173,7 +178,7 @@ static void counts_are_those_of_ksm(void **state)
 
 	(void)state;
 	chains_open(&c, 2);
-	a = new_dup(&c, c.s->zero_hash); /* what an unwritten slot holds */
+	a = new_dup(&c, c.s->zero_hash); /* what its slot holds */
 	link_page(&c, a, 0);
 	link_page(&c, a, 1);
 	b = new_dup(&c, c.s->zero_hash);

@@ -146,18 +146,20 @@ static void processes_without_the_right_merge_nothing(void **state)
 	(void)state;
 	assert_useless(TF_UFFD_GUEST, -EPERM, "/dev/userfaultfd");
 	assert_useless(TF_UFFD_MERGED, -EACCES, "/dev/userfaultfd");
+	assert_useless(TF_UFFD_OURS, -EPERM, "/dev/userfaultfd");
 }
 
 static void want_of_descriptors_is_an_error(void **state)
 {
-	const enum tf_uffd_kind kinds[] = { TF_UFFD_GUEST, TF_UFFD_MERGED };
+	const enum tf_uffd_kind kinds[] = { TF_UFFD_GUEST, TF_UFFD_MERGED,
+					    TF_UFFD_OURS };
 	const int errors[] = { -EMFILE, -ENFILE, -ENOMEM };
 	struct unit u;
 
 	(void)state;
 	unit_init(&u);
 	unit_wrap(&u, uffd_open, open_fails);
-	for (int k = 0; k < 2; k++)
+	for (int k = 0; k < 3; k++)
 		for (int i = 0; i < 3; i++) {
 			open_kind = kinds[k];
 			open_err = errors[i];

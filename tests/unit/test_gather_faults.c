@@ -5,6 +5,7 @@
  * what failed.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "lib/unit_gather.h"
@@ -304,6 +305,60 @@ static void without_descriptors_there_is_no_engine(void **state)
 	assert_true(n >= 3);
 }
 
+/* As mlockall() does, to whatever is mapped. */
+static struct {
+	char *ram;
+	unsigned touched, laid;
+} locked;
+
+static bool in_ram(const void *addr)
+{
+	return (char *)addr >= locked.ram &&
+	       (char *)addr < locked.ram + GATHER_BYTES;
+}
+
+static int touch_and_register(const struct tf_os *os, int uffd, void *addr,
+			      size_t len, int mode)
+{
+	if (mode & TF_REG_MISSING && !in_ram(addr)) {
+		memset(addr, 0, len);
+		locked.touched++;
+	}
+	return tf_os_linux.uffd_register(os, uffd, addr, len, mode);
+}
+
+static int note_laid(const struct tf_os *os, void *from, size_t len, void *to)
+{
+	locked.laid += in_ram(to);
+	return tf_os_linux.remap_over(os, from, len, to);
+}
+
+/* It would show zeros where the run is. */
+static void what_was_touched_on_the_way_is_not_laid(void **state)
+{
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	unit_merged(&u, GATHER_PAGES, &ram);
+	gather_write_all(ram, GATHER_PAGES);
+	unit_passes(&u, 2);
+	locked.ram = ram;
+	locked.touched = locked.laid = 0;
+	unit_wrap(&u, uffd_register, touch_and_register);
+	unit_wrap(&u, remap_over, note_laid);
+	unit_passes(&u, GATHER_LONG);
+	assert_true(locked.touched > 0);
+	assert_int_equal(locked.laid, 0);
+	assert_int_equal(unit_stats(&u).pages_gathered, 0);
+	unit_assert_run(ram, GATHER_PAGES, GATHER_FRESH(0));
+	unit_wrap(&u, uffd_register, tf_os_linux.uffd_register);
+	gather_await(&u, GATHER_PAGES);
+	gather_assert_one_mapping(&u, ram, GATHER_PAGES);
+	unit_assert_run(ram, GATHER_PAGES, GATHER_FRESH(0));
+	unit_close(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +372,7 @@ int main(void)
 		cmocka_unit_test(moves_are_not_counted),
 		cmocka_unit_test(no_advice),
 		cmocka_unit_test(without_the_context_nothing_is_gathered),
+		cmocka_unit_test(what_was_touched_on_the_way_is_not_laid),
 		cmocka_unit_test(without_descriptors_there_is_no_engine),
 	};
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/chain.h"
+#include "engine/fence.h"
 #include "engine/nodes.h"
 
 #include "lib/unit_world.h"
@@ -86,12 +87,40 @@ static void an_unknown_node_is_the_first(void **state)
 
 static unsigned calls;
 
-/* Equal pages, every other one on the other node: in the order of hashing. */
+/* Equal pages, every other one on the other node. A page takes its node along
+ * to the staging area. */
+static struct {
+	struct tf_engine *e;
+	int staged[TF_STAGE_PAGES];
+} alternates;
+
+static bool in_staging(const char *addr, size_t *at)
+{
+	*at = (size_t)(addr - alternates.e->staging) / TF_PAGE;
+	return addr >= alternates.e->staging && *at < TF_STAGE_PAGES;
+}
+
 static int node_alternates(const struct tf_os *os, void *addr)
 {
+	size_t at;
+
 	(void)os;
 	calls++;
+	if (in_staging(addr, &at))
+		return alternates.staged[at];
 	return (int)(((uintptr_t)addr / TF_PAGE) & 1);
+}
+
+static long move_with_node(const struct tf_os *os, int uffd, void *to,
+			   void *from, size_t len)
+{
+	size_t at;
+
+	for (size_t off = 0; off < len; off += TF_PAGE)
+		if (in_staging((char *)to + off, &at))
+			alternates.staged[at] =
+				node_alternates(os, (char *)from + off);
+	return tf_os_linux.uffd_move(os, uffd, to, from, len);
 }
 
 static void equal_pages_of_two_nodes_make_two_chains(void **state)
@@ -106,7 +135,9 @@ static void equal_pages_of_two_nodes_make_two_chains(void **state)
 	u.opts.merge_across_nodes = 0;
 	u.os.read_file = read_two_nodes;
 	u.os.node = node_alternates;
+	u.os.uffd_move = move_with_node;
 	unit_open(&u);
+	alternates.e = u.e;
 	ram = unit_ram(&u, PAGES * TF_PAGE);
 	for (unsigned i = 0; i < PAGES; i++)
 		unit_fill(ram + i * TF_PAGE, 5);

@@ -92,6 +92,17 @@ static void put_bytes(struct tf_store *s, uint32_t slot, char byte)
 			 TF_PAGE);
 }
 
+/* By the file: the engine's mapping refuses to show a hole. */
+static char byte_of(const struct tf_store *s, uint32_t slot)
+{
+	char byte = 1;
+
+	assert_int_equal(tf_os_linux.read_at(&tf_os_linux, s->fd, &byte, 1,
+					     (uint64_t)slot * TF_PAGE + 9),
+			 1);
+	return byte;
+}
+
 static void freed_slots_are_punched(void **state)
 {
 	struct unit u;
@@ -110,8 +121,8 @@ static void freed_slots_are_punched(void **state)
 	tf_slot_free(s, slot[2]);
 	tf_store_flush(s);
 	assert_int_equal(unit_store_blocks(u.e), before + 8);
-	assert_int_equal(tf_slot_bytes(s, slot[0])[9], 0);
-	assert_int_equal(tf_slot_bytes(s, slot[1])[9], 'x');
+	assert_int_equal(byte_of(s, slot[0]), 0);
+	assert_int_equal(byte_of(s, slot[1]), 'x');
 	close_store(&u, s);
 }
 
@@ -132,7 +143,7 @@ static void forked_children_put_punching_off(void **state)
 	assert_int_equal(tf_slot_bytes(s, slot)[0], 'x');
 	u.e->forks.lost = false;
 	tf_store_flush(s);
-	assert_int_equal(tf_slot_bytes(s, slot)[0], 0);
+	assert_int_equal(byte_of(s, slot), 0);
 	close_store(&u, s);
 }
 
