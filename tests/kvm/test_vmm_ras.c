@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "engine/chain.h"
+#include "engine/copy.h"
 #include "engine/state.h"
 #include "twinfold/twinfold.h"
 #include "twinfold/vmm.h"
@@ -140,18 +141,23 @@ static void go(struct world *w, enum tf_work_phase phase, uint64_t rounds)
 	wait_for(w, phase, rounds);
 }
 
-/* May this frame be lost without a trace? */
+/*
+ * May this frame be lost without a trace? Another copy has to be there to read:
+ * one that was lost before, and that no guest has touched since, is not known
+ * to be bad.
+ */
 static bool heals(const struct tf_engine *e, const struct tf_block *b,
 		  unsigned page)
 {
 	const struct tf_frame *f = &b->frames[page];
-	const struct tf_dup *d;
+	uint32_t id;
 
-	if (f->state != TF_FRAME_SHARED)
+	if (f->state != TF_FRAME_SHARED || !tf_dup_is_healthy(e, f->shared.dup))
 		return false;
-	d = tf_dup_get(e, f->shared.dup);
-	return !d->bad && d->next != f->shared.dup &&
-	       !tf_dup_get(e, d->next)->bad;
+	id = tf_dup_get(e, f->shared.dup)->next;
+	while (id != f->shared.dup && !tf_dup_is_healthy(e, id))
+		id = tf_dup_get(e, id)->next;
+	return id != f->shared.dup;
 }
 
 /* A frame that heals, at random: its gpa and guest. Caller: nobody else
