@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Dups and chains (chain.c), and who shares them (sharers.c). A dup is one stable copy of a content and the frames that
- * share it; a chain is all dups of one content, found by hash. Chains are
- * rings; the bucket points at the head.
+ * Dups and chains (chain.c), and who shares them (sharers.c). A dup is one
+ * stable copy of a content and the frames that share it; a chain is all dups
+ * of one content, found by hash. Chains are rings; the bucket points at the
+ * head.
  *
  * INVARIANT: if any dup of a chain has room, the head has, so that a dup is
  * chosen in constant time.
@@ -95,9 +96,10 @@ void tf_dup_unlink(struct tf_engine *e, struct tf_block *b, unsigned page,
 		   bool spans);
 
 /*
- * For signal handlers, which cannot ask for memory: keep a list for the
- * sharers of one more dup at hand (-ENOMEM); would a dup and a slot of this
- * store's take no memory; the new dup takes the list.
+ * For signal handlers, which can neither ask for memory nor free any: keep a
+ * list for the sharers of one more dup at hand (-ENOMEM); would a dup and a
+ * slot of this store's take no memory, nor the slot's way back; the new dup
+ * takes the list.
  */
 int tf_dup_prepare(struct tf_engine *e);
 bool tf_dup_at_hand(const struct tf_store *s);

@@ -56,7 +56,7 @@ static int write_slot(const struct tf_store *s, uint32_t slot, const char *from)
 	return done < 0 ? (int)done : -EIO;
 }
 
-uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor)
+uint32_t tf_dup_copy_unread(struct tf_engine *e, uint32_t donor)
 {
 	const struct tf_dup *d = tf_dup_get(e, donor);
 	struct tf_store *s = d->store;
@@ -70,7 +70,14 @@ uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor)
 		tf_slot_abandon(s, slot);
 		return 0;
 	}
-	if (tf_dup_is_healthy(e, id))
+	return id;
+}
+
+uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor)
+{
+	uint32_t id = tf_dup_copy_unread(e, donor);
+
+	if (!id || tf_dup_is_healthy(e, id))
 		return id;
 	tf_dup_condemn(e, id);
 	tf_dup_retire(e, id);

@@ -23,6 +23,10 @@ bool tf_copy_is_last(struct tf_engine *e, uint32_t dup);
  */
 uint32_t tf_dup_copy(struct tf_engine *e, uint32_t donor);
 
+/* The same, but it is not read: whether it is lost is yet to be seen. Where
+ * tf_dup_at_hand() says so it takes no memory, and frees none. */
+uint32_t tf_dup_copy_unread(struct tf_engine *e, uint32_t donor);
+
 /*
  * See to it that a dup with enough sharers (copy_sharers) is not the only
  * copy of its content, if min_copies says so: a few of them get a second one.

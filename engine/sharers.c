@@ -76,7 +76,7 @@ int tf_dup_prepare(struct tf_engine *e)
 bool tf_dup_at_hand(const struct tf_store *s)
 {
 	return s->engine->list_at_hand && tf_slot_at_hand(s) &&
-	       tf_idtable_at_hand(&s->engine->dups);
+	       tf_slot_may_go(s) && tf_idtable_at_hand(&s->engine->dups);
 }
 
 void tf_dup_take_list(struct tf_engine *e, uint32_t id)

@@ -213,6 +213,11 @@ bool tf_slot_at_hand(const struct tf_store *s)
 	       s->windows[s->window].used < TF_WINDOW_SLOTS;
 }
 
+bool tf_slot_may_go(const struct tf_store *s)
+{
+	return s->ndead < s->cap_dead;
+}
+
 uint32_t tf_slot_next(const struct tf_store *s)
 {
 	return tf_slot_at_hand(s) ? (s->window << TF_WINDOW_SHIFT) +
@@ -261,10 +266,10 @@ void tf_slot_free(struct tf_store *s, uint32_t slot)
 	struct tf_window *w = &s->windows[slot >> TF_WINDOW_SHIFT];
 
 	w->dup_of[slot & (TF_WINDOW_SLOTS - 1)] = 0;
-	if (s->ndead == s->cap_dead)
+	if (!tf_slot_may_go(s))
 		tf_store_flush(s);
 	/* Out of memory: the slot stays as it is for ever. */
-	if (s->ndead == s->cap_dead && dead_grow(s))
+	if (!tf_slot_may_go(s) && dead_grow(s))
 		return;
 	s->dead[s->ndead++] = slot;
 }

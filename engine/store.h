@@ -85,8 +85,9 @@ int tf_slot_alloc(struct tf_store *s, uint32_t *ret);
 /* The slot that comes next, if no other window is begun for it. */
 uint32_t tf_slot_next(const struct tf_store *s);
 
-/* Would that take no memory? */
+/* Would that take no memory? Would giving one back take and free none? */
 bool tf_slot_at_hand(const struct tf_store *s);
+bool tf_slot_may_go(const struct tf_store *s);
 
 /* Bind a written slot to its dup; from now on it must be freed. */
 void tf_slot_bind(struct tf_store *s, uint32_t slot, uint32_t dup);

@@ -104,7 +104,7 @@ static void request_fill(struct tf_ras *ras, struct ras_request *q,
 	q->required = required;
 	q->again = q->engine = false;
 	q->rest = RAS_REST_ALL;
-	q->dup = q->fresh = 0;
+	q->dup = q->donor = q->fresh = 0;
 	q->err = 0;
 	q->begin_ns = os->now_ns(os);
 	memset(&q->verdict, 0, sizeof(q->verdict));

@@ -84,7 +84,9 @@ static void serve(struct tf_ras *ras, struct ras_request *q)
 {
 	struct tf_engine *e = ras->engine;
 	uint64_t begin = q->begin_ns;
-	const struct ras_request held = { .dup = q->dup, .fresh = q->fresh };
+	const struct ras_request held = { .dup = q->dup,
+					  .donor = q->donor,
+					  .fresh = q->fresh };
 	bool engine = q->engine;
 	struct tf_ras_verdict told;
 

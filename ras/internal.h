@@ -55,7 +55,8 @@ struct ras_request {
 	_Atomic uint32_t state; /* enum request_state; a futex */
 	enum ras_rest rest;
 	uint32_t dup;    /* that is lost, and held for the healer, or 0 */
-	uint32_t fresh;  /* where its sharers go, held as well, or 0 */
+	uint32_t donor;  /* held as well: who has its bytes */
+	uint32_t fresh;  /* held as well: a copy of them, perhaps lost, or 0 */
 	uintptr_t addr;  /* of the page */
 	const void *hit; /* as the signal had it */
 	pid_t tid;

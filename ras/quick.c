@@ -2,7 +2,8 @@
 /*
  * Healing by the thread that was hit, in its signal handler: where another
  * dup of the content has a place, its frame goes there at once, and the healer
- * gets the other sharers. Nothing here allocates, logs, or waits for long.
+ * gets the other sharers. Nothing here allocates, frees, logs, or waits for
+ * long: what may have to be freed is held, and the healer lets go of it.
  *
  * The engine's lock is tried, and that is safe in a handler: whoever holds it
  * touches neither guest memory nor the store without a guard, so the
@@ -90,18 +91,24 @@ static uint32_t donor_at_hand(const struct tf_engine *e, uint32_t lost)
 	return 0;
 }
 
-static uint32_t fresh_copy(struct tf_engine *e, uint32_t donor)
+/* Held for the healer, whether it can be read or not. 0: it cannot. */
+static uint32_t fresh_copy(struct tf_engine *e, struct ras_request *q)
 {
-	const struct tf_dup *d = tf_dup_get(e, donor);
+	const struct tf_dup *d = tf_dup_get(e, q->donor);
 	struct tf_store *s = d->store;
-	uint32_t id = 0;
 
 	tf_store_use_node(s, tf_node_beside(s, tf_slot_bytes(s, d->slot)));
 	if (tf_dup_at_hand(s))
-		id = tf_dup_copy(e, donor);
-	if (id)
-		tf_dup_take_list(e, id);
-	return id;
+		q->fresh = tf_dup_copy_unread(e, q->donor);
+	if (!q->fresh)
+		return 0;
+	tf_dup_hold(e, q->fresh);
+	if (!tf_dup_is_healthy(e, q->fresh)) {
+		tf_dup_condemn(e, q->fresh);
+		return 0;
+	}
+	tf_dup_take_list(e, q->fresh);
+	return q->fresh;
 }
 
 /* Is there a place among its sharers that takes no memory? */
@@ -120,21 +127,22 @@ static bool move_here(struct tf_block *b, unsigned page, uint32_t to)
 	       !tf_rehome(b, page, to);
 }
 
-/* The healer goes on from here, whoever comes or goes meanwhile. */
+/* The healer goes on from here, whoever comes or goes meanwhile. What is held
+ * is not freed here, whatever fails. */
 static void hold(struct tf_engine *e, struct ras_request *q, uint32_t lost,
-		 uint32_t fresh)
+		 uint32_t donor)
 {
 	ras_hold(e, lost);
-	if (fresh)
-		tf_dup_hold(e, fresh);
+	tf_dup_hold(e, donor);
 	q->dup = lost;
-	q->fresh = fresh;
+	q->donor = donor;
 }
 
 void ras_quick_let_go(struct tf_engine *e, const struct ras_request *q)
 {
 	if (q->fresh)
 		tf_dup_let_go(e, q->fresh);
+	tf_dup_let_go(e, q->donor);
 	ras_let_go(e, q->dup);
 }
 
@@ -145,17 +153,18 @@ static bool heal_shared(struct ras_request *q, struct tf_block *b,
 {
 	struct tf_engine *e = b->region->engine;
 	uint32_t lost = b->frames[page].shared.dup;
-	uint32_t donor = donor_at_hand(e, lost);
+	uint32_t donor = donor_at_hand(e, lost), fresh;
 
 	if (!donor)
 		return false;
 	tf_dup_condemn(e, lost);
-	hold(e, q, lost, fresh_copy(e, donor));
-	if (!move_here(b, page, q->fresh ? q->fresh : donor))
+	hold(e, q, lost, donor);
+	fresh = fresh_copy(e, q);
+	if (!move_here(b, page, fresh ? fresh : donor))
 		return false; /* the healer lets go: it may free */
-	ras_count_heal(e, lost, q->fresh);
+	ras_count_heal(e, lost, fresh);
 	ras_say(q, TF_RAS_SHARED,
-		q->fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP);
+		fresh ? TF_RAS_FROM_FRESH_COPY : TF_RAS_FROM_DUP);
 	q->rest = RAS_REST_SHARERS;
 	return true;
 }

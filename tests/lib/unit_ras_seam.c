@@ -77,6 +77,8 @@ static int hash_poisoned(const struct tf_os *os, const void *page,
 {
 	const struct tf_store *s;
 
+	if (atomic_load(&ras_seam.lose_all))
+		return -EHWPOISON;
 	if (atomic_load(&ras_seam.lose_fresh))
 		tf_list_for_each(s, &ras_seam.e->stores, link)
 			if ((const char *)page == s->map + ras_seam.fresh_off)

@@ -18,6 +18,7 @@ struct ras_seam {
 	atomic_uint map_fails;   /* so many times */
 	atomic_uint write_errno; /* of every write to the store */
 	atomic_bool lose_fresh;  /* what is written now reads as poison */
+	atomic_bool lose_all;    /* so does every slot */
 	uint64_t fresh_off;
 	/* Of the next copies: as soon as one is mapped, it reads as poison. */
 	atomic_uint lose_mapped;
