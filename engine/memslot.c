@@ -14,6 +14,7 @@
 #include "engine/breaks.h"
 #include "engine/budget.h"
 #include "engine/leftover.h"
+#include "engine/locked.h"
 #include "engine/part.h"
 #include "engine/scatter.h"
 #include "engine/spare.h"
@@ -78,29 +79,11 @@ static int slot_conflicts(const struct tf_region *r)
 	return 0;
 }
 
-/*
- * mlockall(MCL_FUTURE) populates every new mapping at once, merged ones with
- * private copies: sharing would cost instead of save.
- */
-static bool future_is_locked(const struct tf_engine *e)
-{
-	const struct tf_os *os = e->os;
-	uint64_t entry = 0;
-	long at = os->map(os, NULL, TF_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at < 0)
-		return false;
-	os->pagemap_read(os, e->pagemap, (void *)at, &entry, 1);
-	os->unmap(os, (void *)at, TF_PAGE);
-	return entry & TF_PM_PRESENT;
-}
-
 static int memory_check(struct tf_engine *e, const struct tf_region *r)
 {
 	if (!e->can_merge)
 		return 0;
-	if (future_is_locked(e)) {
+	if (tf_future_is_locked(e)) {
 		tf_log(&e->log, TF_LOG_WARNING,
 		       "memslot refused: mlockall(MCL_FUTURE) is in force and "
 		       "would undo sharing at once; use munlockall()");

@@ -14,6 +14,7 @@
 #include "engine/budget.h"
 #include "engine/copy.h"
 #include "engine/forks.h"
+#include "engine/locked.h"
 #include "engine/scatter.h"
 #include "engine/settle.h"
 #include "engine/state.h"
@@ -28,6 +29,8 @@ struct pass {
 	struct tf_region *r; /* entered */
 	struct tf_pass out;
 	bool background;
+	uint64_t cow; /* pages that the kernel had copied when last seen */
+	bool copies;  /* and there are more now */
 };
 
 static bool cancelled(const struct pass *p)
@@ -36,9 +39,17 @@ static bool cancelled(const struct pass *p)
 	       (p->background && atomic_load(&p->e->worker.stop));
 }
 
+/* What this host, or what was lost, or the process's own mlockall() allows. */
+static bool may_merge(const struct tf_engine *e)
+{
+	return e->can_merge && !atomic_load(&e->degraded) &&
+	       !atomic_load(&e->locked);
+}
+
 static bool must_stop(const struct pass *p)
 {
-	return cancelled(p) || __atomic_load_n(&p->r->dying, __ATOMIC_ACQUIRE);
+	return cancelled(p) || atomic_load(&p->e->locked) ||
+	       __atomic_load_n(&p->r->dying, __ATOMIC_ACQUIRE);
 }
 
 /* Enter the region after `above`, so that it cannot go away. */
@@ -74,13 +85,14 @@ static bool has_work(const struct tf_block *b)
 
 /* The next block from `no` on that ends by `to` and is to be visited. After a
  * while any block will do, so that the lock is not held for long. */
-static struct tf_block *next_visit(const struct pass *p, uint64_t no,
-				   const char *to)
+static struct tf_block *next_visit(struct pass *p, uint64_t no, const char *to)
 {
 	const struct tf_region *r = p->r;
 	struct tf_block *b;
 	TF_LOCKED(&p->e->lock);
 
+	p->copies |= p->e->n.cow > p->cow;
+	p->cow = p->e->n.cow;
 	for (unsigned i = 0; (b = tf_block_next(r, no)); no = b->no + 1ul) {
 		if (tf_region_block_end(r, b->no) > to)
 			return NULL;
@@ -90,12 +102,23 @@ static struct tf_block *next_visit(const struct pass *p, uint64_t no,
 	return NULL;
 }
 
+/* Merged pages that the kernel copies at once are how mlockall() shows. */
+static bool locked_now(struct pass *p)
+{
+	bool look = p->copies;
+
+	p->copies = false;
+	return look && tf_locked_look(p->e);
+}
+
 static void visit_blocks(struct pass *p, char *from, const char *to)
 {
 	uint64_t no = tf_region_block_of(p->r, from);
 	struct tf_block *b;
 
 	while (!must_stop(p) && (b = next_visit(p, no, to))) {
+		if (locked_now(p))
+			return;
 		tf_settle_block(p->e->batch, b);
 		no = b->no + 1ul;
 	}
@@ -165,6 +188,7 @@ static void pass_begin(struct pass *p)
 	TF_LOCKED(&e->lock);
 
 	e->pass_no++;
+	p->cow = e->n.cow;
 	tf_budget_refresh(e, false);
 	e->retry_refused = e->n.refused && tf_budget_has_room(e);
 	tf_scatter_begin(e);
@@ -197,9 +221,10 @@ int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
 	TF_LOCKED(&e->pass_lock);
 
 	e->batch->pass = &p.out;
+	if (e->can_merge)
+		tf_locked_look(e);
 	pass_begin(&p);
-	while (e->can_merge && !atomic_load(&e->degraded) && !stopped &&
-	       region_enter_next(&p, above)) {
+	while (may_merge(e) && !stopped && region_enter_next(&p, above)) {
 		int failed = region_scan(&p);
 
 		if (failed && !err)
@@ -208,7 +233,7 @@ int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
 		above = p.r->start;
 		region_leave(&p);
 	}
-	pass_end(&p, !stopped && !err);
+	pass_end(&p, !stopped && !err && !atomic_load(&e->locked));
 	p.out.ns = e->os->now_ns(e->os) - begin;
 	if (ret)
 		*ret = p.out;

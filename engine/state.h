@@ -116,6 +116,7 @@ struct tf_engine {
 		      * written under pass_lock */
 	uint32_t pass_no;    /* written under both locks */
 	atomic_uint cancels; /* threads that wait for the pass's end */
+	atomic_bool locked;  /* mlockall(): merging rests (locked.h) */
 
 	pthread_mutex_t lock;
 	atomic_int urgent;   /* threads that wait for `lock` in a fault */

@@ -73,7 +73,8 @@ int tf_engine_stats(struct tf_engine *e, struct tf_stats *ret)
 	s.quarantined = e->n.quarantined;
 	if (e->ras_stats)
 		e->ras_stats(e, &s);
-	s.can_merge = e->can_merge && !atomic_load(&e->degraded);
+	s.can_merge = e->can_merge && !atomic_load(&e->degraded) &&
+		      !atomic_load(&e->locked);
 	s.scan_dirty = e->scan_dirty;
 	pthread_mutex_unlock(&e->lock);
 	return tf_opts_export(ret, &s, sizeof(s));

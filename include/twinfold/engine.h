@@ -124,7 +124,7 @@ struct tf_pass {
 	uint64_t busy;           /* refused for now: pinned, forked, racing */
 	uint64_t changed;        /* written between hash and fence */
 	uint64_t ns;             /* wall time */
-	int complete;            /* 0: a memslot could not be passed over */
+	int complete;            /* 0: not everything was passed over */
 	uint64_t bridged; /* unique pages that became bridges (bridge_gaps) */
 };
 
@@ -138,7 +138,8 @@ void tf_engine_opts_init(struct tf_engine_opts *opts);
  * events of moved mappings. The caller owns the engine
  * and ends it with tf_engine_destroy(). mlockall() undoes the sharing of all
  * memory that there is: every shared page is broken. Locked memory does not
- * merge; munlockall() lets it.
+ * merge; munlockall() lets it. While MCL_FUTURE is in force passes merge
+ * nothing at all: the log and tf_stats.can_merge say so.
  *
  * EINVAL: an option out of range (the log line names it).
  * ENOMEM, EMFILE: as the kernel says.

@@ -54,7 +54,9 @@ struct tf_stats {
 	uint64_t unrecoverable;
 	uint64_t transient_failed;
 	/* What this host can do: 1 or 0. */
-	uint64_t can_merge;  /* UFFDIO_MOVE is there, merging is on */
+	uint64_t can_merge;  /* UFFDIO_MOVE is there, merging is on: not while
+			      * mlockall(MCL_FUTURE) is in force, as the last
+			      * pass saw it */
 	uint64_t scan_dirty; /* written-since tracking is in use */
 	/* A level: unique pages that are kept in the store so that the shared
 	 * pages around them are one mapping. In none of the levels above but
