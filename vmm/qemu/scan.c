@@ -72,14 +72,29 @@ static unsigned longer(unsigned nap)
 	return nap * 2 < NAP_MAX_MS ? nap * 2 : NAP_MAX_MS;
 }
 
+#define SOON_NS 1000000
+
+static bool scan_lock_soon(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += SOON_NS;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	return !pthread_mutex_timedlock(&scan_lock, &until);
+}
+
 /* What `on` and `forbidden` say holds for all passes, when this returns. The
- * one that is under way ends early. */
+ * one that is under way ends early, and so does one that had looked at them
+ * but not begun. */
 static void end_pass(void)
 {
 	if (!tq_life() || !tq_life_hold())
 		return;
-	tf_engine_cancel(tq_life()->engine);
-	pthread_mutex_lock(&scan_lock);
+	do
+		tf_engine_cancel(tq_life()->engine);
+	while (!scan_lock_soon());
 	pthread_mutex_unlock(&scan_lock);
 	tq_life_let_go();
 }
