@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Leftovers. Owns guest->left. A store lives as long as it is named here. */
+/*
+ * Leftovers. Owns guest->left: in the order of addresses as soon as one is
+ * looked for. A store lives as long as it is named here.
+ */
 #include "engine/leftover.h"
 
 #include <errno.h>
@@ -17,29 +20,54 @@ static struct tf_store *store_of(const struct tf_guest *g,
 	return tf_dup_get(g->engine, l->dup)->store;
 }
 
+#define FIRST_CAP 64u
+
+static bool left_grow(struct tf_guest *g)
+{
+	size_t cap = g->cap_left ? 2 * g->cap_left : FIRST_CAP;
+	struct tf_leftover *more = realloc(g->left, cap * sizeof(*more));
+
+	if (!more)
+		return false;
+	g->left = more;
+	g->cap_left = cap;
+	return true;
+}
+
 void tf_leftover_note(struct tf_block *b, unsigned page)
 {
 	struct tf_guest *g = b->region->guest;
-	struct tf_leftover *more, *l;
+	struct tf_leftover *l;
 
-	more = realloc(g->left, (g->nleft + 1) * sizeof(*more));
-	if (!more)
+	if (g->nleft == g->cap_left && !left_grow(g))
 		return;
-	g->left = more;
 	l = &g->left[g->nleft++];
 	*l = (struct tf_leftover){
 		.addr = tf_frame_addr(b, page),
 		.dup = b->frames[page].shared.dup,
 	};
+	g->left_mixed |= l != g->left && l[-1].addr > l->addr;
 	store_of(g, l)->regions++;
 }
 
-static struct tf_leftover *find(const struct tf_guest *g, const char *addr)
+static int cmp_addr(const void *a, const void *b)
 {
-	for (size_t i = 0; i < g->nleft; i++)
-		if (g->left[i].addr == addr)
-			return &g->left[i];
-	return NULL;
+	const struct tf_leftover *x = a, *y = b;
+
+	return (x->addr > y->addr) - (x->addr < y->addr);
+}
+
+/* Those behind it in memory are behind it here. */
+static struct tf_leftover *find(struct tf_guest *g, char *addr)
+{
+	const struct tf_leftover key = { .addr = addr };
+
+	if (g->left_mixed)
+		qsort(g->left, g->nleft, sizeof(key), cmp_addr);
+	g->left_mixed = false;
+	if (!g->nleft)
+		return NULL;
+	return bsearch(&key, g->left, g->nleft, sizeof(key), cmp_addr);
 }
 
 void tf_leftover_look(struct tf_guest *g)
@@ -58,13 +86,14 @@ void tf_leftover_look_end(struct tf_guest *g)
 bool tf_leftover_is(void *guest, uintptr_t start, uintptr_t end, uint64_t off)
 {
 	struct tf_guest *g = guest;
+	struct tf_leftover *l;
 	TF_LOCKED(&g->engine->lock);
 
-	for (uintptr_t at = start; at < end; at += TF_PAGE) {
-		struct tf_leftover *l = find(g, (char *)at);
+	l = find(g, (char *)start);
+	for (uintptr_t at = start; at < end; at += TF_PAGE, l++) {
 		const struct tf_dup *d;
 
-		if (!l)
+		if (!l || l == g->left + g->nleft || l->addr != (char *)at)
 			return false;
 		d = tf_dup_get(g->engine, l->dup);
 		if ((uint64_t)d->slot * TF_PAGE != off + (at - start))
@@ -139,7 +168,7 @@ void tf_leftover_fini(struct tf_guest *g)
 {
 	for (size_t i = 0; i < g->nleft; i++)
 		tf_store_put(store_of(g, &g->left[i]));
-	g->nleft = 0;
+	g->nleft = g->cap_left = 0;
 	free(g->left);
 	g->left = NULL;
 }

@@ -49,7 +49,8 @@ struct tf_guest {
 	struct tf_pin *pins;
 	size_t npins, cap_pins;
 	struct tf_leftover *left;
-	size_t nleft;
+	size_t nleft, cap_left;
+	bool left_mixed;  /* not in the order of addresses */
 	unsigned looking; /* memslots that are being added */
 	uint64_t breaks;
 	struct tf_bridges bridges;
