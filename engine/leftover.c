@@ -108,6 +108,16 @@ static bool is_within(const struct tf_leftover *l, const struct tf_region *r)
 	return l->addr >= r->start && l->addr < r->end;
 }
 
+static int refuse(const struct tf_region *r, const struct tf_leftover *l)
+{
+	tf_log(&r->engine->log, TF_LOG_WARNING,
+	       "memslot %u refused: memory at %p was merged with another "
+	       "memory policy and could not be given back; set that policy "
+	       "again, or map fresh memory there",
+	       r->slot, l->addr);
+	return -EOPNOTSUPP;
+}
+
 int tf_leftover_prepare(struct tf_region *r)
 {
 	const struct tf_guest *g = r->guest;
@@ -118,7 +128,7 @@ int tf_leftover_prepare(struct tf_region *r)
 		if (!l->seen || !is_within(l, r))
 			continue;
 		if (store_of(g, l) != r->store)
-			return -EOPNOTSUPP;
+			return refuse(r, l);
 		if (!tf_block_make(r, tf_region_block_of(r, l->addr)))
 			return -ENOMEM;
 	}

@@ -189,9 +189,9 @@ int tf_guest_add_memslot(struct tf_guest *guest, uint32_t slot, uint64_t gpa,
  * their own copy again; if there is no memory for that, or the kernel has
  * copied a page by itself (tf_stats.pages_cow) and a device may hold it (see
  * io_declared), they stay copy-on-write mappings. Registered again by this
- * guest, the same memory is known; any other guest's is refused. Waits
- * for a pass to leave the memslot. May run during a pass. ENOENT: no such
- * slot.
+ * guest, the same memory is known, if any page of it is not so mapped; any
+ * other guest's is refused. Waits for a pass to leave the memslot. May run
+ * during a pass. ENOENT: no such slot.
  */
 int tf_guest_del_memslot(struct tf_guest *guest, uint32_t slot);
 

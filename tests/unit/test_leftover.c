@@ -4,7 +4,10 @@
  * removed, and in time proportional to its number.
  */
 #include <errno.h>
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/chain.h"
 #include "engine/leftover.h"
@@ -75,6 +78,32 @@ static void memslots_go_in_any_order(void **state)
 	unit_close(&u);
 }
 
+/* What it was merged with belongs to a store of another policy. */
+static void another_policy_is_refused(void **state)
+{
+	unsigned long node = 1;
+	struct tf_guest *g;
+	struct unit u;
+	char *ram;
+
+	(void)state;
+	g = open_merged(&u, 2, SLOT_PAGES, &ram);
+	assert_int_equal(tf_guest_del_memslot(g, 0), 0);
+	if (syscall(SYS_mbind, ram, SLOT_BYTES, MPOL_PREFERRED, &node,
+		    8 * sizeof(node), 0))
+		unit_skip("this host has no memory policies");
+	assert_int_equal(tf_guest_add_memslot(g, 0, 0, ram, SLOT_BYTES),
+			 -EOPNOTSUPP);
+	assert_true(unit_log_has(&u, "another memory policy"));
+	assert_int_equal(syscall(SYS_mbind, ram, SLOT_BYTES, MPOL_DEFAULT, NULL,
+				 0, 0),
+			 0);
+	unit_slot(g, 0, 0, ram, SLOT_BYTES);
+	assert_int_equal(unit_stats(&u).pages_cow, SLOT_PAGES - 1);
+	unit_assert_run(ram, SLOT_PAGES - 1, 1);
+	unit_close(&u);
+}
+
 static double cpu(void)
 {
 	struct timespec t;
@@ -127,6 +156,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memslots_go_in_any_order),
+		cmocka_unit_test(another_policy_is_refused),
 		cmocka_unit_test(many_take_no_longer_each),
 	};
 
