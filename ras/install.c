@@ -306,14 +306,10 @@ static int ras_new(struct tf_engine *e, const struct tf_ras_opts *given,
 /* Caller holds install_lock. */
 static int publish(struct tf_engine *e, struct tf_ras *ras)
 {
-	int err = handler_install();
+	int err = list_add(e);
 
-	if (!err)
-		err = list_add(e);
-	if (err) {
-		handler_remove();
+	if (err)
 		return err;
-	}
 	installed++;
 	pthread_mutex_lock(&e->lock);
 	tf_dup_prepare(e);
@@ -327,6 +323,20 @@ static int publish(struct tf_engine *e, struct tf_ras *ras)
 	return 0;
 }
 
+/* Caller holds install_lock. The handler is there: the healer asks the kernel
+ * to be told of errors. */
+static int begin(struct tf_engine *e, struct tf_ras *ras)
+{
+	int err = ras_healer_start(ras);
+
+	if (err)
+		return err;
+	err = publish(e, ras);
+	if (err)
+		ras_healer_stop(ras);
+	return err;
+}
+
 int tf_ras_install(struct tf_engine *e, const struct tf_ras_opts *opts)
 {
 	struct tf_ras *ras;
@@ -338,16 +348,14 @@ int tf_ras_install(struct tf_engine *e, const struct tf_ras_opts *opts)
 	err = ras_new(e, opts, &ras);
 	if (err)
 		return err;
-	err = ras_healer_start(ras);
-	if (err) {
-		ras_free(ras);
-		return err;
+	err = handler_install();
+	if (!err) {
+		err = begin(e, ras);
+		if (err)
+			handler_remove();
 	}
-	err = publish(e, ras);
-	if (err) {
-		ras_healer_stop(ras);
+	if (err)
 		ras_free(ras);
-	}
 	return err;
 }
 

@@ -2,6 +2,8 @@
 /*
  * Errors that nobody has consumed, told to the healer's own thread: it asks the
  * kernel for that unless the process has a policy, and it waits for nobody.
+ *
+ * ctest-link: -Wl,--wrap=sigaction
  */
 #include "twinfold/ras.h"
 
@@ -233,6 +235,48 @@ static void a_policy_of_the_process_stays(void **state)
 	set_policy(PR_MCE_KILL_DEFAULT);
 }
 
+static atomic_bool asked, asked_too_soon;
+
+int __real_sigaction(int sig, const struct sigaction *new,
+		     struct sigaction *old);
+int __wrap_sigaction(int sig, const struct sigaction *new,
+		     struct sigaction *old);
+
+/* Whoever is started before this has time to come first. */
+int __wrap_sigaction(int sig, const struct sigaction *new,
+		     struct sigaction *old)
+{
+	if (sig == SIGBUS && new) {
+		usleep(20000);
+		if (atomic_load(&asked))
+			atomic_store(&asked_too_soon, true);
+	}
+	return __real_sigaction(sig, new, old);
+}
+
+static int note_asked(const struct tf_os *os)
+{
+	atomic_store(&asked, true);
+	return tf_os_linux.tell_early(os);
+}
+
+/* What the healer is told before the handler is there ends the process. */
+static void it_asks_when_the_handler_is_there(void **state)
+{
+	struct unit_ras w;
+
+	(void)state;
+	atomic_store(&asked, false);
+	atomic_store(&asked_too_soon, false);
+	ras_init(&w, 16);
+	w.u.os.tell_early = note_asked;
+	ras_open(&w, 4);
+	healer_of_process();
+	assert_true(atomic_load(&asked));
+	assert_false(atomic_load(&asked_too_soon));
+	ras_close(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +285,7 @@ int main(void)
 		cmocka_unit_test(every_engine_hears_of_it),
 		cmocka_unit_test(what_is_nobodys_is_left_alone),
 		cmocka_unit_test(a_policy_of_the_process_stays),
+		cmocka_unit_test(it_asks_when_the_handler_is_there),
 	};
 
 	return unit_run(tests);
