@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The preload library's settings, refusals and protocol: a bad value leaves
- * the VMM alone and is named; I/O that does not pin ends merging; a
- * process without rights runs on; unknown keys are refused.
+ * The preload library's modes, refusals and protocol: I/O that does not pin
+ * ends merging; a process without rights runs on; unknown keys are refused.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,19 +20,6 @@
 
 #define NOBODY 65534
 #define TMPFS_TYPE 0x01021994
-
-/* As if the library were not there: KSM hears of it, there is no socket. */
-static void left_alone(void)
-{
-	const char *ctl = getenv("TWINFOLD_CTL");
-	char *ram = preload_map();
-
-	CHECK(!madvise(ram, RAM_BYTES, MADV_MERGEABLE));
-	CHECK(preload_vma_has(ram, " mg"));
-	CHECK(ctl && access(ctl, F_OK));
-	CHECK(!madvise(ram, 4096, MADV_DONTNEED));
-	CHECK(!ram[0] && preload_holds(ram, 1, RAM_PAGES));
-}
 
 static void check_forbidden(char *ram)
 {
@@ -251,34 +237,7 @@ static void protocol(void)
 }
 
 static const struct preload_case cases[] = {
-	{ .name = "mode_off",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_MODE=off" } },
 	{ .name = "mode_ras", .run = only_ras, .env = { "TWINFOLD_MODE=ras" } },
-	{ .name = "bad_mode",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_MODE=fast" },
-	  .said = "TWINFOLD_MODE is 'fast'" },
-	{ .name = "bad_pace",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_PACE=0" },
-	  .said = "TWINFOLD_PACE is '0'" },
-	{ .name = "bad_domain",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_DOMAIN=" },
-	  .said = "TWINFOLD_DOMAIN is empty" },
-	{ .name = "bad_ctl",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_CTL=/nowhere/at/all" },
-	  .said = "TWINFOLD_CTL: no socket at '/nowhere/at/all'" },
-	{ .name = "relative_ctl",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_CTL=socket" },
-	  .said = "TWINFOLD_CTL is 'socket'" },
-	{ .name = "bad_log",
-	  .run = left_alone,
-	  .env = { "TWINFOLD_LOG=/proc" },
-	  .said = "TWINFOLD_LOG: '/proc'" },
 	{ .name = "direct_by_fcntl",
 	  .run = direct_by_fcntl,
 	  .said = "O_DIRECT" },

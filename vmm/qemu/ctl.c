@@ -144,13 +144,16 @@ static int remove_stale(const struct sockaddr_un *address)
 		return errno == ENOENT ? 0 : -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Whoever has it may be too busy to answer: EAGAIN. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ?
 		      errno :
 		      EADDRINUSE;
 	close(fd);
+	if (err == EAGAIN)
+		err = EADDRINUSE;
 	if (err != ECONNREFUSED)
 		return -err;
 	return unlink(address->sun_path) ? -errno : 0;

@@ -4,6 +4,7 @@
  * replaced by a default. Reads only; no lock.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,22 +65,39 @@ static const char *read_text(struct tq_env *env, const char *name)
 {
 	const char *text = getenv(name);
 
-	if (text && !*text)
+	if (text && !*text) {
 		bad(env, "%s is empty; give it a value or unset it", name);
+		return NULL;
+	}
 	return text;
 }
 
+/* It is told in JSON. */
+static const char *read_name(struct tq_env *env, const char *name)
+{
+	const char *text = read_text(env, name);
+	json_t *told = text ? json_string(text) : NULL;
+
+	if (text && !told)
+		bad(env, "%s is not UTF-8", name);
+	json_decref(told);
+	return text;
+}
+
+/* NULL, too, when it cannot be: it is not used for anything. */
 static const char *read_path(struct tq_env *env, const char *name, size_t max)
 {
 	const char *path = read_text(env, name);
 
-	if (!path || !*path)
+	if (!path)
 		return NULL;
+	if (*path == '/' && strlen(path) < max)
+		return path;
 	if (*path != '/')
 		bad(env, "%s is '%.64s'; it must begin with '/'", name, path);
-	if (strlen(path) >= max)
+	else
 		bad(env, "%s is longer than %zu characters", name, max - 1);
-	return path;
+	return NULL;
 }
 
 void tq_env_read(struct tq_env *env)
@@ -90,7 +108,7 @@ void tq_env_read(struct tq_env *env)
 	memset(env, 0, sizeof(*env));
 	read_mode(env);
 	read_pace(env);
-	env->domain = read_text(env, "TWINFOLD_DOMAIN");
+	env->domain = read_name(env, "TWINFOLD_DOMAIN");
 	env->ctl = read_path(env, "TWINFOLD_CTL", socket_max);
 	env->agent = read_path(env, "TWINFOLD_AGENT", socket_max);
 	if (!log || strcmp(log, "stderr") != 0)

@@ -26,7 +26,10 @@ int tq_say_open(const char *path)
 
 	if (!path)
 		return 0;
-	fd = tq_real()->open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+	/* A pipe or terminal must not hold up the guest, now or later. */
+	fd = tq_real()->open(path,
+			     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC |
+				     O_NONBLOCK | O_NOCTTY,
 			     0600);
 	if (fd < 0)
 		return -errno;
