@@ -112,22 +112,31 @@ class Lines:
     """A socket that speaks one JSON object a line."""
 
     def __init__(self, path):
+        self.asked = 0
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
         self.socket.connect(path)
         self.file = self.socket.makefile("rw")
-        self.greeting = json.loads(self.file.readline())
+        # QEMU may be late with an event for the client before this one.
+        self.greeting = self.read(lambda line: "event" not in line)
+        assert {"QMP", "twinfold"} & set(self.greeting), self.greeting
 
-    def ask(self, command, arguments):
-        request = {"execute": command, "arguments": arguments}
-        self.file.write(json.dumps(request) + "\n")
-        self.file.flush()
+    def read(self, wanted):
+        """The next line that is wanted; events and others are not."""
         while True:
             line = self.file.readline()
-            assert line, f"{command}: no answer"
-            answer = json.loads(line)
-            if "event" not in answer:
-                return answer
+            assert line, "no answer"
+            line = json.loads(line)
+            if wanted(line):
+                return line
+
+    def ask(self, command, arguments):
+        self.asked += 1
+        request = {"execute": command, "arguments": arguments,
+                   "id": self.asked}
+        self.file.write(json.dumps(request) + "\n")
+        self.file.flush()
+        return self.read(lambda line: line.get("id") == self.asked)
 
     def close(self):
         self.file.close()
@@ -225,7 +234,7 @@ class Guest:
 
     def qmp(self, command, **arguments):
         lines = self.lines("qmp")
-        lines.ask("qmp_capabilities", {})
+        assert "return" in lines.ask("qmp_capabilities", {})
         answer = lines.ask(command, arguments)
         lines.close()
         assert "return" in answer, f"{command}: {answer}"
