@@ -93,6 +93,10 @@ static int choose_scan(struct tf_engine *e)
 		       "AUTO");
 		return -EOPNOTSUPP;
 	}
+	if (!have && e->opts.scan_mode == TF_SCAN_AUTO)
+		tf_log(&e->log, TF_LOG_WARNING,
+		       "PAGEMAP_SCAN is missing or forbidden: every page is "
+		       "hashed on every pass");
 	e->scan_dirty = have && e->opts.scan_mode != TF_SCAN_HASH;
 	tf_log(&e->log, TF_LOG_INFO, "scan mode: %s",
 	       e->scan_dirty ? "written-since tracking" :

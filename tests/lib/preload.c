@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -34,6 +36,28 @@ static void find_runtime(char *ret, size_t size)
 		fclose(maps);
 }
 
+/* In a mount namespace of its own. */
+static bool set_node(enum preload_node node)
+{
+	static const char device[] = "/dev/userfaultfd";
+	struct stat st;
+	char path[64];
+	bool done;
+
+	if (node == PRELOAD_NODE_KEPT)
+		return true;
+	if (unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return false;
+	if (node == PRELOAD_NODE_GONE)
+		return !mount("none", "/dev", "tmpfs", 0, NULL);
+	snprintf(path, sizeof(path), "%s/node", work);
+	done = !stat(device, &st) && !mknod(path, S_IFCHR, st.st_rdev) &&
+	       !chmod(path, 0666) && !mount(path, device, NULL, MS_BIND, NULL);
+	unlink(path);
+	return done;
+}
+
 static void become(const struct preload_case *c, const char *self)
 {
 	char preload[1200], runtime[512], ctl[64];
@@ -51,6 +75,8 @@ static void become(const struct preload_case *c, const char *self)
 	setenv("TWINFOLD_PACE", "100", 1);
 	for (int i = 0; i < 4 && c->env[i]; i++)
 		putenv((char *)c->env[i]);
+	if (!set_node(c->node))
+		_exit(1);
 	if (c->uid &&
 	    (chown(work, c->uid, c->uid) || setgid(c->uid) || setuid(c->uid)))
 		_exit(1);
@@ -214,6 +240,18 @@ bool preload_block(const void *hva, char *state, char *reason, size_t size)
 	return found;
 }
 
+bool preload_has_reason(const char *part)
+{
+	json_t *o = preload_ask("stats", NULL, NULL, 0), *why;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "reasons"), i, why)
+		found |= strstr(json_string_value(why), part) != NULL;
+	json_decref(o);
+	return found;
+}
+
 void preload_wait(const void *hva, const char *state)
 {
 	char now[200] = "", why[200] = "";
@@ -296,6 +334,24 @@ char *preload_merged(void)
 	CHECK(preload_stat("pages_merged") > RAM_PAGES / 4);
 	CHECK(preload_holds(ram, 0, RAM_PAGES));
 	return ram;
+}
+
+void preload_kernels_own(void)
+{
+	char *ram = preload_map();
+
+	CHECK(!madvise(ram, RAM_BYTES, MADV_MERGEABLE));
+	CHECK(preload_vma_has(ram, " mg"));
+	CHECK(!madvise(ram, 4096, MADV_DONTNEED));
+	CHECK(!ram[0] && preload_holds(ram, 1, RAM_PAGES));
+}
+
+void preload_left_alone(void)
+{
+	const char *ctl = getenv("TWINFOLD_CTL");
+
+	preload_kernels_own();
+	CHECK(ctl && access(ctl, F_OK));
 }
 
 bool preload_vma_has(const void *addr, const char *flag)

@@ -26,13 +26,21 @@ static inline void preload_check(bool holds, const char *file, int line,
 	exit(1);
 }
 
+/* /dev/userfaultfd, as the process sees it. */
+enum preload_node {
+	PRELOAD_NODE_KEPT,
+	PRELOAD_NODE_OPEN, /* to everybody */
+	PRELOAD_NODE_GONE, /* and all else of /dev */
+};
+
 struct preload_case {
 	const char *name;
 	void (*run)(void);
 	const char *env[4]; /* NAME=VALUE, beside TWINFOLD_CTL */
 	int signal;         /* that is to end it, 0: none */
 	unsigned uid;       /* of the process; 0: as the test */
-	const char *said;   /* must be in its standard error, or NULL */
+	enum preload_node node;
+	const char *said; /* must be in its standard error, or NULL */
 };
 
 /* Run all cases, or in a process of its own the one that argv names. Returns
@@ -48,6 +56,8 @@ void preload_line(const char *line, char *ret, size_t size);
 uint64_t preload_stat(const char *name);
 /* State and reason of the block that is at `hva`; false: there is none. */
 bool preload_block(const void *hva, char *state, char *reason, size_t size);
+/* Is there such a reason not to merge? */
+bool preload_has_reason(const char *part);
 /* Wait until the block is in that state. */
 void preload_wait(const void *hva, const char *state);
 /* Passes, until every page has had its chance. */
@@ -65,6 +75,10 @@ char *preload_merged(void);
 /* Even pages are unique; odd ones are of 16 contents. */
 void preload_fill_page(char *page, unsigned i);
 bool preload_page_holds(const char *page, unsigned i);
+/* New memory is named: KSM hears of it, and what is discarded is gone. */
+void preload_kernels_own(void);
+/* And there is no socket: as if the library were not there. */
+void preload_left_alone(void);
 /* Pages [from, to) hold what preload_fill_page() put there. */
 bool preload_holds(const char *ram, unsigned from, unsigned to);
 /* Has the mapping at `addr` this flag of smaps? */

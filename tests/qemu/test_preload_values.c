@@ -20,27 +20,6 @@
 	"0123456789012345678901234567890123456789012345678901234567890123456"  \
 	"789012345678901234567890123456789"
 
-/* KSM hears of it; what is discarded is gone. */
-static char *kernels_own(void)
-{
-	char *ram = preload_map();
-
-	CHECK(!madvise(ram, RAM_BYTES, MADV_MERGEABLE));
-	CHECK(preload_vma_has(ram, " mg"));
-	CHECK(!madvise(ram, 4096, MADV_DONTNEED));
-	CHECK(!ram[0] && preload_holds(ram, 1, RAM_PAGES));
-	return ram;
-}
-
-/* And there is no socket. */
-static void left_alone(void)
-{
-	const char *ctl = getenv("TWINFOLD_CTL");
-
-	kernels_own();
-	CHECK(ctl && access(ctl, F_OK));
-}
-
 /* A file in the place of the socket stays what it is. */
 static void ctl_is_a_file(void)
 {
@@ -50,7 +29,7 @@ static void ctl_is_a_file(void)
 
 	CHECK(fd >= 0);
 	close(fd);
-	kernels_own();
+	preload_kernels_own();
 	CHECK(!stat(ctl, &st) && S_ISREG(st.st_mode));
 	unlink(ctl);
 }
@@ -78,7 +57,7 @@ static void ctl_is_taken(void)
 		last = ctl_socket(false);
 	CHECK(last == -EAGAIN);
 	alarm(10);
-	kernels_own();
+	preload_kernels_own();
 	close(taken);
 	unlink(getenv("TWINFOLD_CTL"));
 }
@@ -96,7 +75,7 @@ static void log_without_reader(void)
 	char path[100];
 
 	log_path(path, sizeof(path));
-	left_alone();
+	preload_left_alone();
 	unlink(path);
 }
 
@@ -124,13 +103,13 @@ static void log_is_full(void)
 
 #define BAD(name_, value, said_)                                               \
 	{                                                                      \
-		.name = name_, .run = left_alone, .env = { value },            \
+		.name = name_, .run = preload_left_alone, .env = { value },    \
 		.said = said_                                                  \
 	}
 
 static const struct preload_case cases[] = {
 	{ .name = "mode_off",
-	  .run = left_alone,
+	  .run = preload_left_alone,
 	  .env = { "TWINFOLD_MODE=off" } },
 	BAD("mode_unknown", "TWINFOLD_MODE=fast", "TWINFOLD_MODE is 'fast'"),
 	BAD("mode_empty", "TWINFOLD_MODE=", "TWINFOLD_MODE is ''"),

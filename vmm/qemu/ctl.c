@@ -92,8 +92,11 @@ static void welcome(void)
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	char *greeting;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* No descriptor: whoever it is waits until there is one. */
+		poll(NULL, 0, 100);
 		return;
+	}
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		if (clients[i].fd >= 0)
 			continue;
@@ -183,6 +186,20 @@ static int open_listener(const char *where)
 	return fd;
 }
 
+__attribute__((destructor)) static void remove_socket(void)
+{
+	if (path[0] && owner == getpid())
+		unlink(path);
+}
+
+static void close_listener(void)
+{
+	remove_socket();
+	path[0] = '\0';
+	close(listener);
+	listener = -1;
+}
+
 int tq_ctl_begin(const struct tq_life *life)
 {
 	pthread_t thread;
@@ -201,11 +218,7 @@ int tq_ctl_begin(const struct tq_life *life)
 	err = tf_thread_start(&thread, ctl_main, NULL);
 	if (!err)
 		pthread_setname_np(thread, "twinfold-ctl");
+	else
+		close_listener();
 	return err;
-}
-
-__attribute__((destructor)) static void remove_socket(void)
-{
-	if (path[0] && owner == getpid())
-		unlink(path);
 }

@@ -64,6 +64,9 @@ void tq_direct_check_all(void)
 	DIR *dir = opendir("/proc/self/fd");
 	const struct dirent *entry;
 
+	if (!dir)
+		tq_scan_forbid("/proc/self/fd cannot be read: there may be "
+			       "direct I/O that does not pin pages");
 	while (dir && (entry = readdir(dir))) {
 		int fd = (int)strtol(entry->d_name, NULL, 10);
 		int flags = tq_real()->fcntl(fd, F_GETFL);

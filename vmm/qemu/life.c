@@ -83,7 +83,7 @@ void tq_life_retire(const char *why)
 static void forbid_if_unable(void)
 {
 	struct tf_stats s = { .size = sizeof(s) };
-	char why[160];
+	char why[320];
 
 	tq_say_last(why, sizeof(why));
 	tf_engine_stats(life.engine, &s);
@@ -125,9 +125,10 @@ static int all_begin(void)
 	if (!err)
 		err = pthread_atfork(NULL, NULL, in_child);
 	if (!err)
-		err = tq_ctl_begin(&life);
-	if (!err)
 		err = tq_scan_begin(&life);
+	/* The last, so that nobody is let in where nothing answers. */
+	if (!err)
+		err = tq_ctl_begin(&life);
 	return err;
 }
 

@@ -89,8 +89,8 @@ void tq_say(enum tf_log_level level, const char *fmt, ...)
 void tq_say_line(void *user, enum tf_log_level level, const char *line);
 /* What this thread says is not written, only remembered, or written again. */
 void tq_say_quiet(bool on);
-/* The last warning that this thread said since the call before, or "". `ret`
- * may be NULL. */
+/* The warnings that this thread said since the call before, or "". `ret` may
+ * be NULL. */
 void tq_say_last(char *ret, size_t size);
 
 /* life.c ------------------------------------------------------------------ */

@@ -2,7 +2,7 @@
 /*
  * The log: lines "twinfold: ...", to QEMU's standard error or to a file, each
  * by one write(). No lock; may be called with any held. Remembers a thread's
- * last warning, so that a refusal's reason can be told.
+ * last warnings, so that a refusal's reasons can be told.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,10 +14,11 @@
 #include "vmm/qemu/preload.h"
 
 #define LINE_MAX_BYTES 512
+#define LAST_MAX_BYTES 320
 
 static int to = STDERR_FILENO;
 static enum tf_log_level most = TF_LOG_NOTICE;
-static __thread char last[160];
+static __thread char last[LAST_MAX_BYTES];
 static __thread bool quiet;
 
 int tq_say_open(const char *path)
@@ -38,6 +39,13 @@ int tq_say_open(const char *path)
 	return 0;
 }
 
+static void remember(const char *line)
+{
+	size_t len = strlen(last);
+
+	snprintf(last + len, sizeof(last) - len, "%s%s", len ? "; " : "", line);
+}
+
 void tq_say_line(void *user, enum tf_log_level level, const char *line)
 {
 	char text[LINE_MAX_BYTES];
@@ -45,7 +53,7 @@ void tq_say_line(void *user, enum tf_log_level level, const char *line)
 
 	(void)user;
 	if (level <= TF_LOG_WARNING)
-		snprintf(last, sizeof(last), "%s", line);
+		remember(line);
 	if (level > most || quiet)
 		return;
 	len = snprintf(text, sizeof(text), "twinfold: %.480s\n", line);

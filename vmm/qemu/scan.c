@@ -29,7 +29,7 @@ static atomic_bool on, forbidden;
 static atomic_int wake = -1;
 
 static pthread_mutex_t reasons_lock = PTHREAD_MUTEX_INITIALIZER;
-static char reasons[REASONS_MAX][256]; /* under reasons_lock */
+static char reasons[REASONS_MAX][320]; /* under reasons_lock */
 static unsigned nreasons;              /* likewise */
 
 static uint64_t cpu_ns(void)
