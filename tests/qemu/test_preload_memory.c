@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <linux/userfaultfd.h>
-#include <linux/vfio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -178,39 +177,6 @@ static void watched(void)
 	preload_wait(ram, "merging");
 }
 
-/* A refusal that ends some time does not replace one for good. */
-static void stays_refused(char *ram)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .range = { .start = (uintptr_t)ram,
-						  .len = RAM_BYTES },
-				       .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	CHECK(fd >= 0 && !ioctl(fd, UFFDIO_API, &api));
-	CHECK(!ioctl(fd, UFFDIO_REGISTER, &reg));
-	CHECK(!ioctl(fd, UFFDIO_UNREGISTER, &reg.range));
-	close(fd);
-	CHECK(preload_block(ram, state, reason, sizeof(state)));
-	CHECK(!strcmp(state, "refused") && strstr(reason, "VFIO"));
-}
-
-static void for_devices(void)
-{
-	char *ram = preload_merged();
-	struct vfio_iommu_type1_dma_map map = { .argsz = sizeof(map),
-						.vaddr = (uintptr_t)ram,
-						.size = 1 << 20 };
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	CHECK(ioctl(fd, VFIO_IOMMU_MAP_DMA, &map) == -1 && errno == ENOTTY);
-	CHECK(preload_block(ram, state, reason, sizeof(state)));
-	CHECK(!strcmp(state, "refused") && strstr(reason, "VFIO"));
-	CHECK(!preload_stat("pages_merged"));
-	CHECK(preload_holds(ram, 0, RAM_PAGES));
-	stays_refused(ram);
-}
-
 static void refused_kinds(void)
 {
 	char *ram = preload_merged(), *shared, *locked;
@@ -276,7 +242,6 @@ static const struct preload_case cases[] = {
 	{ .name = "mapped_over", .run = mapped_over },
 	{ .name = "remapped", .run = remapped },
 	{ .name = "watched", .run = watched },
-	{ .name = "for_devices", .run = for_devices },
 	{ .name = "refused_kinds", .run = refused_kinds },
 	{ .name = "unwanted", .run = unwanted },
 	{ .name = "forked", .run = forked },

@@ -54,6 +54,7 @@ static void before(unsigned long request, const void *arg)
 	const struct uffdio_register *reg = arg;
 	const struct vfio_iommu_type1_dma_map *dma = arg;
 	const struct ioas_map *ioas = arg;
+	const struct kvm_enc_region *secret = arg;
 
 	switch (request) {
 	case UFFDIO_REGISTER:
@@ -64,6 +65,10 @@ static void before(unsigned long request, const void *arg)
 		if (region->flags & MEMORY_GUEST_MEMFD)
 			tq_change_refuse(address(region->hva), region->bytes, 0,
 					 confidential);
+		break;
+	case KVM_MEMORY_ENCRYPT_REG_REGION:
+		tq_change_refuse(address(secret->addr), secret->size, 0,
+				 confidential);
 		break;
 	case VFIO_IOMMU_MAP_DMA:
 		tq_change_refuse(address(dma->vaddr), dma->size, 0,
