@@ -2,15 +2,13 @@
 /* The world of a unit test: engine, guests, memory, and what it leaves. */
 #include "lib/unit_world.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "engine/check.h"
+#include "lib/process.h"
 
 static void on_log(void *user, enum tf_log_level level, const char *line)
 {
@@ -44,50 +42,19 @@ void unit_log_clear(struct unit *u)
 	pthread_mutex_unlock(&u->log.lock);
 }
 
-static unsigned count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
-static unsigned count_maps(void)
-{
-	char *text;
-	unsigned n = 0;
-
-	assert_int_equal(tf_os_linux.read_file(&tf_os_linux, "/proc/self/maps",
-					       &text),
-			 0);
-	for (const char *p = text; (p = strchr(p, '\n')); p++)
-		n++;
-	free(text);
-	return n;
-}
-
 static struct unit_host host_now(void)
 {
 	return (struct unit_host){
-		.fds = count_entries("/proc/self/fd"),
-		.maps = count_maps(),
-		.threads = count_entries("/proc/self/task"),
+		.fds = process_fds(),
+		.maps = process_maps(),
+		.threads = process_threads(),
 	};
 }
 
-/* A thread that was joined may be listed for a moment more. */
 static void assert_host(const struct unit_host *before)
 {
-	struct unit_host now = host_now();
+	const struct unit_host now = host_now();
 
-	for (int i = 0; i < 100 && now.threads > before->threads; i++) {
-		usleep(1000);
-		now = host_now();
-	}
 	assert_int_equal(now.fds, before->fds);
 	assert_int_equal(now.threads, before->threads);
 	if (!UNIT_SANITIZED) /* a sanitizer maps what it likes */

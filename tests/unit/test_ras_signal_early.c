@@ -7,13 +7,10 @@
  */
 #include "twinfold/ras.h"
 
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "lib/process.h"
 #include "lib/unit_ras.h"
 #include "ras/internal.h"
 
@@ -32,44 +29,6 @@ static void set_policy(unsigned long policy)
 	assert_int_equal(prctl(PR_MCE_KILL, how, value, 0, 0), 0);
 }
 
-static unsigned flags_of(pid_t tid)
-{
-	char path[64], text[1024];
-	unsigned flags = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	file = fopen(path, "re");
-	assert_non_null(file);
-	assert_non_null(fgets(text, sizeof(text), file));
-	fclose(file);
-	/* Behind the name: state, ppid, pgrp, session, tty_nr, tpgid, flags */
-	assert_int_equal(sscanf(strrchr(text, ')') + 2,
-				"%*c %*d %*d %*d %*d %*d %u", &flags),
-			 1);
-	return flags & (PF_MCE_PROCESS | PF_MCE_EARLY);
-}
-
-/* Threads of this process that asked to be told early; the last one. */
-static unsigned early_threads(pid_t *last)
-{
-	DIR *dir = opendir("/proc/self/task");
-	const struct dirent *entry;
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while ((entry = readdir(dir))) {
-		pid_t tid = atoi(entry->d_name);
-
-		if (!tid || flags_of(tid) != (PF_MCE_PROCESS | PF_MCE_EARLY))
-			continue;
-		n++;
-		*last = tid;
-	}
-	closedir(dir);
-	return n;
-}
-
 /* It asks when it begins to run. */
 static pid_t healer_of_process(void)
 {
@@ -77,7 +36,7 @@ static pid_t healer_of_process(void)
 	unsigned n = 0;
 
 	for (int i = 0; i < SETTLE_TRIES && !n; i++) {
-		n = early_threads(&tid);
+		n = process_threads_with(PF_MCE_PROCESS | PF_MCE_EARLY, &tid);
 		usleep(2000);
 	}
 	assert_int_equal(n, 1);
@@ -230,7 +189,8 @@ static void a_policy_of_the_process_stays(void **state)
 	early_open(&w);
 	ras_lose(&w, 5);
 	ras_assert_all(&w); /* the healer has run */
-	assert_int_equal(early_threads(&tid), 0);
+	assert_int_equal(
+		process_threads_with(PF_MCE_PROCESS | PF_MCE_EARLY, &tid), 0);
 	ras_close(&w);
 	set_policy(PR_MCE_KILL_DEFAULT);
 }
