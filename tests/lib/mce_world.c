@@ -18,13 +18,6 @@
 #define BUS_MCEERR_AO 5
 #endif
 
-void nap(long ms)
-{
-	struct timespec ts = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&ts, NULL);
-}
-
 void open_engine(struct world *w)
 {
 	struct tf_guest_opts guest = { .size = sizeof(guest) };
@@ -61,33 +54,4 @@ void tell_of(struct world *w, struct tf_vm *vm, uint64_t gpa)
 	assert_int_equal(tf_ras_handle(w->engine, &info, &v), 0);
 	assert_int_equal(v.cls, TF_RAS_PRIVATE);
 	assert_int_equal(v.gpa, gpa);
-}
-
-static bool can_merge(void)
-{
-	struct tf_stats s = { .size = sizeof(s) };
-	struct world w;
-
-	open_engine(&w);
-	assert_int_equal(tf_engine_stats(w.engine, &s), 0);
-	close_engine(&w);
-	return s.can_merge;
-}
-
-static int no_kvm(void)
-{
-	struct tf_vm *vm = NULL;
-	int r = tf_vm_create(NULL, &vm);
-
-	tf_vm_destroy(vm);
-	return r;
-}
-
-bool can_run_here(void)
-{
-	if (!no_kvm() && can_merge())
-		return true;
-	fprintf(stderr, "skipped: no KVM virtual machine here, or pages "
-			"cannot be merged\n");
-	return false;
 }

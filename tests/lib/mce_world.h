@@ -6,13 +6,10 @@
 #ifndef TF_TESTS_MCE_WORLD_H
 #define TF_TESTS_MCE_WORLD_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-#include "twinfold/twinfold.h"
-#include "twinfold/vmm.h"
+#include "lib/guests.h"
 
-#define PATIENCE_S 60
 #define BURST 60
 
 struct world {
@@ -22,15 +19,11 @@ struct world {
 	int eventfd;          /* says that a machine check waits */
 };
 
-void nap(long ms);
 void open_engine(struct world *w);
 void close_engine(struct world *w);
 void lose(struct world *w, uint64_t gpa);
 
 /* As the kernel tells of an error that nobody has consumed. */
 void tell_of(struct world *w, struct tf_vm *vm, uint64_t gpa);
-
-/* Says why not. */
-bool can_run_here(void);
 
 #endif
