@@ -16,6 +16,7 @@
 
 #include "engine/check.h"
 #include "tests/lib/threads.h"
+#include "twinfold/twinfold.h"
 
 #define NOTES 200
 #define NOTE_BYTES 160
@@ -46,6 +47,18 @@ unsigned prop_below(struct prop_rng *r, unsigned n)
 bool prop_chance(struct prop_rng *r, unsigned percent)
 {
 	return prop_below(r, 100) < percent;
+}
+
+void prop_take_step(struct prop_rng *r, const struct prop_step *steps, size_t n)
+{
+	unsigned total = 0, at;
+
+	for (size_t i = 0; i < n; i++)
+		total += steps[i].weight;
+	at = prop_below(r, total);
+	for (; at >= steps->weight; steps++)
+		at -= steps->weight;
+	steps->run();
 }
 
 uint64_t prop_env(const char *name, uint64_t other)
@@ -108,6 +121,21 @@ void prop_skip(const char *why)
 {
 	fprintf(stderr, "skip: %s\n", why);
 	exit(77);
+}
+
+void prop_require_merging(void)
+{
+	struct tf_stats s = { .size = sizeof(s) };
+	struct tf_engine *e;
+
+	if (!tf_engine_create(NULL, &e)) {
+		tf_engine_stats(e, &s);
+		tf_engine_start(e);
+		tf_engine_destroy(e);
+	}
+	if (!s.can_merge)
+		prop_skip("this host cannot merge (UFFDIO_MOVE, Linux 6.8, and "
+			  "the right to use userfaultfd)");
 }
 
 static bool sanitized(void)

@@ -31,6 +31,16 @@ bool prop_chance(struct prop_rng *r, unsigned percent);
 /* The number in environment variable `name`, or `other`. */
 uint64_t prop_env(const char *name, uint64_t other);
 
+/* What a test does now and then, and how often beside the others. */
+struct prop_step {
+	void (*run)(void);
+	unsigned weight;
+};
+
+/* Run one of `n` steps. */
+void prop_take_step(struct prop_rng *r, const struct prop_step *steps,
+		    size_t n);
+
 /* Take TF_SEED or a random seed, and print it with the program's name. */
 uint64_t prop_begin(const char *name);
 
@@ -43,6 +53,9 @@ void prop_fail(const char *fmt, ...)
 
 /* End with status 77 and a reason. */
 void prop_skip(const char *why) __attribute__((noreturn));
+
+/* prop_skip() unless this host can merge; an engine comes and goes. */
+void prop_require_merging(void);
 
 /* prop_fail() unless `cond`; the text says what was expected. */
 #define PROP_EXPECT(cond, ...)                                                 \

@@ -102,23 +102,10 @@ static void run_mode(enum tf_scan_mode mode)
 	PROP_EXPECT(calls > 10, "allocations are not counted");
 }
 
-static bool can_merge(void)
-{
-	struct tf_stats s = { .size = sizeof(s) };
-	struct tf_engine *e;
-
-	if (tf_engine_create(NULL, &e))
-		return false;
-	tf_engine_stats(e, &s);
-	tf_engine_destroy(e);
-	return s.can_merge;
-}
-
 int main(void)
 {
 	prop_begin("test_malloc");
-	if (!can_merge())
-		prop_skip("this host cannot merge");
+	prop_require_merging();
 	run_mode(TF_SCAN_AUTO);
 	run_mode(TF_SCAN_HASH);
 	return 0;

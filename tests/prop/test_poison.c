@@ -319,31 +319,12 @@ static void step_replace(void)
 	poison_apps_look_at_all();
 }
 
-static const struct step {
-	void (*run)(void);
-	unsigned weight;
-} steps[] = {
+static const struct prop_step steps[] = {
 	{ step_fill, 18 },   { step_write, 16 },      { step_pass, 30 },
 	{ step_inject, 14 }, { step_look, 8 },        { step_meet, 4 },
 	{ step_unmerge, 4 }, { step_pin, 2 },         { step_discard, 4 },
 	{ step_collect, 4 }, { step_look_at_all, 5 }, { step_replace, 1 },
 };
-
-static void one_step(void)
-{
-	unsigned total = 0, at;
-
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
-		total += steps[i].weight;
-	at = below(total);
-	for (size_t i = 0;; i++) {
-		if (at < steps[i].weight) {
-			steps[i].run();
-			return;
-		}
-		at -= steps[i].weight;
-	}
-}
 
 /* ---- epochs ---- */
 
@@ -428,24 +409,13 @@ static void epochs(unsigned long n)
 		epoch_begin(no);
 		for (n -= part; part--;) {
 			alarm(60);
-			one_step();
+			prop_take_step(&t.rng, steps,
+				       sizeof(steps) / sizeof(*steps));
 			poison_seam_disarm();
 			poison_seam_check(t.engine, "after a step");
 		}
 		epoch_end();
 	}
-}
-
-static bool can_merge(void)
-{
-	struct tf_stats s = { .size = sizeof(s) };
-	struct tf_engine *e;
-
-	if (tf_engine_create(NULL, &e))
-		return false;
-	tf_engine_stats(e, &s);
-	tf_engine_destroy(e);
-	return s.can_merge;
 }
 
 static void read_gaps(void)
@@ -477,9 +447,7 @@ int main(void)
 
 	t.rng.state = prop_begin("test_poison");
 	read_gaps();
-	if (!can_merge())
-		prop_skip("this host cannot merge (UFFDIO_MOVE, Linux 6.8, and "
-			  "the right to use userfaultfd)");
+	prop_require_merging();
 	/* Below the handler of ras/: what that does not heal ends the test. */
 	prop_watchdog(60, "a step of the poison test");
 	poison_apps_start(&t.fates);
