@@ -3,7 +3,8 @@
  * What the files of ras/ share.
  *
  *   handle.c    SIGBUS path: posts a request, waits for the verdict
- *   install.c   the process's handler, and the life of an engine's ras
+ *   signal.c    the process's handler, and whom it asks
+ *   install.c   the life of an engine's ras
  *   quick.c     what the thread that was hit can heal by itself
  *   healer.c    the thread that answers requests
  *   classify.c  what an address is
@@ -98,9 +99,17 @@ void ras_note(struct tf_ras *ras, const void *addr);
 /* Say so, and wait until it was dealt with. Caller holds no lock. */
 void ras_wait_for(struct tf_ras *ras, const void *addr);
 
-/* install.c: the engine's, or NULL. A caller that got one is counted. */
+/* signal.c: the engine's, or NULL. A caller that got one is counted. */
 struct tf_ras *ras_enter(struct tf_engine *e);
 void ras_leave(struct tf_ras *ras);
+/* Caller holds install_lock. The handler is there until all who got it have
+ * put it; it asks the engines of the list (-ENOSPC). */
+int ras_signal_get(void);
+void ras_signal_put(void);
+int ras_signal_list(struct tf_engine *e);
+void ras_signal_unlist(const struct tf_engine *e);
+/* Of an engine that has left the list: until no handler is inside any more. */
+void ras_signal_drain(const struct tf_ras *ras);
 
 /* healer.c */
 /* Is this thread healing? What it reads, and cannot, is not news. */
