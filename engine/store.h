@@ -25,6 +25,7 @@ struct tf_engine;
 /* 2^14 slots of 4 KiB are 64 MiB; 2^16 windows are 4 TiB of offsets. */
 #define TF_WINDOW_SHIFT 14
 #define TF_WINDOW_SLOTS (1u << TF_WINDOW_SHIFT)
+#define TF_WINDOW_BYTES ((uint64_t)TF_WINDOW_SLOTS * TF_PAGE)
 #define TF_STORE_WINDOWS (1u << 16)
 
 struct tf_window {
@@ -119,6 +120,9 @@ static inline const char *tf_slot_bytes(const struct tf_store *s, uint32_t slot)
 {
 	return s->map + (uint64_t)slot * TF_PAGE;
 }
+
+/* Between store.c and slots.c: a store is opened. -ENOMEM. */
+int tf_slots_init(struct tf_store *s);
 
 /* Bytes of memory the store's own tables hold. */
 size_t tf_store_bytes(const struct tf_store *s);
