@@ -4,7 +4,8 @@
  * (merge.c), carried out in one go (batch.c, judge.c, promote.c).
  *
  * A leg succeeds or is undone alone, except the two legs of a pair: a new
- * content gets its first two sharers together or not at all.
+ * content is made of both or not at all. If one of them then cannot be mapped,
+ * the content begins with one sharer.
  */
 #ifndef TF_ENGINE_BATCH_H
 #define TF_ENGINE_BATCH_H

@@ -104,7 +104,7 @@ static void share_with(struct tf_engine *e, uint32_t dup, uint32_t copy)
 		;
 }
 
-void tf_copy_keep(struct tf_engine *e, uint32_t dup)
+bool tf_copy_keep(struct tf_engine *e, uint32_t dup)
 {
 	const struct tf_dup *d = tf_dup_get(e, dup);
 	uint32_t copy;
@@ -112,51 +112,70 @@ void tf_copy_keep(struct tf_engine *e, uint32_t dup)
 	if (e->opts.min_copies < 2 || d->bad || d->nsharers < 2 ||
 	    d->nsharers < e->opts.copy_sharers || tf_dup_has_twin(e, dup) ||
 	    !tf_budget_allows(e, 2 * BEGIN_WITH, 1))
-		return;
+		return false;
 	copy = tf_dup_copy(e, dup);
 	if (!copy)
-		return;
+		return false;
 	tf_dup_hold(e, copy);
 	share_with(e, dup, copy);
 	tf_dup_let_go(e, copy);
+	return true;
 }
 
 /* Buckets between two stop points. */
 #define SWEEP_STEP 1024u
 
-/* The table may grow while the lock is dropped; then the rest waits for the
- * next sweep. */
-static void sweep_store(struct tf_store *s)
+/* Copies for one bucket: more than it has chains, but for some that do not
+ * last. */
+#define BUCKET_COPIES 8
+
+/* A copy for the first that wants one: in the next look it does not. */
+static bool keep_one(const struct tf_store *s, uint32_t bucket)
+{
+	struct tf_engine *e = s->engine;
+
+	for (uint32_t id = s->stable.head[bucket], next; id; id = next) {
+		next = tf_dup_get(e, id)->bucket;
+		if (tf_copy_keep(e, id))
+			return true;
+	}
+	return false;
+}
+
+/* A copy takes as long as a break or two: whoever waits goes first after each.
+ * The table may grow while the lock is dropped; then, and when the pass is to
+ * end, the rest waits for the next sweep. */
+static void sweep_store(struct tf_store *s, tf_stop_fn *stop, const void *arg)
 {
 	struct tf_engine *e = s->engine;
 	uint32_t mask = s->stable.mask;
 
-	for (uint32_t i = 0; s->stable.head && i <= mask; i++) {
-		for (uint32_t id = s->stable.head[i], next; id; id = next) {
-			next = tf_dup_get(e, id)->bucket;
-			tf_copy_keep(e, id);
-		}
-		if (i % SWEEP_STEP == SWEEP_STEP - 1)
+	for (uint32_t i = 0, copies = 0; s->stable.head && i <= mask;) {
+		bool kept = copies < BUCKET_COPIES && keep_one(s, i);
+
+		copies = kept ? copies + 1 : 0;
+		i += !kept;
+		if (kept || i % SWEEP_STEP == 0)
 			tf_stop_point(e);
-		if (s->stable.mask != mask) {
+		if (s->stable.mask != mask || stop(arg)) {
 			e->lone_copies = true;
 			return;
 		}
 	}
 }
 
-void tf_copy_sweep(struct tf_engine *e)
+void tf_copy_sweep(struct tf_engine *e, tf_stop_fn *stop, const void *arg)
 {
 	struct tf_list *next;
 
-	if (!e->lone_copies || e->opts.min_copies < 2)
+	if (!e->lone_copies || e->opts.min_copies < 2 || stop(arg))
 		return;
 	e->lone_copies = false;
 	for (struct tf_list *at = e->stores.next; at != &e->stores; at = next) {
 		struct tf_store *s = tf_container_of(at, struct tf_store, link);
 
 		s->regions++;
-		sweep_store(s);
+		sweep_store(s, stop, arg);
 		next = at->next;
 		tf_store_put(s);
 	}

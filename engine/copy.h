@@ -30,12 +30,16 @@ uint32_t tf_dup_copy_unread(struct tf_engine *e, uint32_t donor);
 /*
  * See to it that a dup with enough sharers (copy_sharers) is not the only
  * copy of its content, if min_copies says so: a few of them get a second one.
- * Best effort.
+ * Best effort. False: there was no copy to be made, or none could be.
  */
-void tf_copy_keep(struct tf_engine *e, uint32_t dup);
+bool tf_copy_keep(struct tf_engine *e, uint32_t dup);
+
+/* Shall what takes long end here? */
+typedef bool tf_stop_fn(const void *arg);
 
 /* The same for every content, if one has lost its second copy since: all its
- * sharers were written. Drops the lock now and then. */
-void tf_copy_sweep(struct tf_engine *e);
+ * sharers were written. Drops the lock after each. What `stop` ends is for the
+ * next sweep. */
+void tf_copy_sweep(struct tf_engine *e, tf_stop_fn *stop, const void *arg);
 
 #endif

@@ -196,13 +196,18 @@ static void pass_begin(struct pass *p)
 	tf_bridge_forget(e);
 }
 
+static bool stops(const void *pass)
+{
+	return cancelled(pass);
+}
+
 static void pass_end(struct pass *p, bool complete)
 {
 	struct tf_engine *e = p->e;
 	struct tf_store *s;
 	TF_LOCKED(&e->lock);
 
-	tf_copy_sweep(e);
+	tf_copy_sweep(e, stops, p);
 	tf_list_for_each(s, &e->stores, link)
 		tf_store_flush(s);
 	e->n.scanned += p->out.pages_scanned;

@@ -25,7 +25,8 @@ enum tf_log_level {
 /*
  * Called from any thread of the engine or of its callers, possibly several at
  * once, never from a signal handler. `line` is valid during the call. Must
- * not call back into the engine and must not touch guest memory.
+ * not call back into the engine, touch guest memory, or wait for a lock that
+ * somebody holds who does: the engine's own lock may be held.
  */
 typedef void tf_log_fn(void *user, enum tf_log_level level, const char *line);
 
