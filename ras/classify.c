@@ -38,11 +38,15 @@ static uint64_t entry_of(const struct tf_engine *e, const char *addr)
 	return entry;
 }
 
-/* Whoever touches it again finds a page there. */
+/* Whoever touches it again finds a page there. Without the page tables nothing
+ * is ever fenced, so that we may touch it ourselves. */
 bool ras_is_mended(const struct tf_engine *e, const char *addr)
 {
-	uint64_t entry = entry_of(e, addr);
+	uint64_t entry;
 
+	if (e->pagemap < 0)
+		return e->os->equal(e->os, addr, e->zero_page, TF_PAGE) >= 0;
+	entry = entry_of(e, addr);
 	return (entry & TF_PM_PRESENT) || tf_marker_is(e, entry) || !entry;
 }
 
