@@ -156,13 +156,13 @@ bool tf_cow_is_lost(const struct tf_block *b, unsigned page)
 }
 
 /* Frames that stayed shared are lost, or in a run with one that is. False:
- * nothing can be healed. */
+ * nothing can be healed, or nobody heals any more: the lock is dropped. */
 static bool heal_range(struct tf_block *b, unsigned from, unsigned to)
 {
 	struct tf_engine *e = b->region->engine;
 	bool any = false;
 
-	for (unsigned i = from; i < to; i++) {
+	for (unsigned i = from; i < to && e->heal_lost; i++) {
 		const char *lost = NULL;
 
 		if (b->frames[i].state == TF_FRAME_SHARED && !is_readable(b, i))

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "engine/chain.h"
 #include "lib/unit_ras.h"
 
 #define SEED 7
@@ -212,6 +213,43 @@ static void destroying_an_engine_with_lost_pages(void **state)
 	}
 }
 
+static unsigned asked;
+
+/* The healer ends while somebody waits for it. */
+static void uninstall_meanwhile(struct tf_engine *e, const void *addr)
+{
+	(void)addr;
+	asked++;
+	pthread_mutex_unlock(&e->lock);
+	tf_ras_uninstall(e);
+	pthread_mutex_lock(&e->lock);
+}
+
+/* Of two lost contents only the first is asked for. */
+static void nobody_heals_any_more(void **state)
+{
+	struct unit_ras w;
+	uint32_t lost[2];
+
+	(void)state;
+	ras_init(&w, 256);
+	ras_open(&w, 4);
+	for (unsigned i = 0; i < 4; i++)
+		unit_fill(ras_page(&w, i), SEED + i % 2);
+	unit_passes(&w.u, 3);
+	lost[0] = ras_dup(&w, 0);
+	lost[1] = ras_dup(&w, 1);
+	asked = 0;
+	pthread_mutex_lock(&w.u.e->lock);
+	tf_dup_condemn(w.u.e, lost[0]);
+	tf_dup_condemn(w.u.e, lost[1]);
+	w.u.e->heal_lost = uninstall_meanwhile;
+	pthread_mutex_unlock(&w.u.e->lock);
+	assert_int_equal(tf_guest_unmerge(w.g, 0, 4 * TF_PAGE), -EHWPOISON);
+	assert_int_equal(asked, 1);
+	ras_close(&w);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +263,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(pages_lost_for_good_in_ranges),
 		cmocka_unit_test(destroying_a_guest_with_lost_pages),
 		cmocka_unit_test(destroying_an_engine_with_lost_pages),
+		cmocka_unit_test(nobody_heals_any_more),
 	};
 
 	if (argc > 1) /* one case, by its name */
