@@ -90,16 +90,16 @@ enum tf_inject {
  * The kernel tells one thread of a process of lost pages that nobody has
  * touched yet (action optional), and only where a thread has asked for it with
  * PR_MCE_KILL_EARLY. The healer thread asks, so that pages heal before a guest
- * comes to them: nothing has to be done for it. It does not ask where the calling
- * thread has a policy already (prctl(2), PR_MCE_KILL_SET): with PR_MCE_KILL_LATE
- * pages heal when they are touched. The kernel chooses the eldest of the
- * threads that asked. What the healer is told and what is no engine's goes to no
- * other handler: an embedder that wants to hear of its own memory so early asks
- * in its main thread.
+ * comes to them: nothing has to be done for it. It does not ask where the
+ * calling thread has a policy already (prctl(2), PR_MCE_KILL_SET): with
+ * PR_MCE_KILL_LATE pages heal when they are touched. The kernel chooses the
+ * eldest of the threads that asked. What the healer is told and what is no
+ * engine's goes to no other handler: an embedder that wants to hear of its own
+ * memory so early asks in its main thread.
  *
- * Ends with tf_ras_uninstall() or the
- * engine.
- * EINVAL: a size that cannot be. EALREADY: it has one. ENOSPC: 16 engines have one. ENOMEM, EMFILE, EAGAIN.
+ * Ends with tf_ras_uninstall() or the engine.
+ * EINVAL: a size that cannot be. EALREADY: it has one. ENOSPC: 16 engines have
+ * one. ENOMEM, EMFILE, EAGAIN.
  */
 int tf_ras_install(struct tf_engine *engine, const struct tf_ras_opts *opts);
 
@@ -111,8 +111,8 @@ void tf_ras_uninstall(struct tf_engine *engine);
  * with another way to learn of an error (a KVM_EXIT_MMIO inside a memslot).
  * May be called from a signal handler; errno is preserved. Waits for the
  * healer thread, which takes no lock that is held around guest memory. In the
- * healer thread itself (tf_ras_install() says why) it says TF_RAS_TRANSIENT, and
- * healing follows.
+ * healer thread itself (tf_ras_install() says why) it says TF_RAS_TRANSIENT,
+ * and healing follows.
  *
  * 0: *ret says what happened; the thread may go on, except after
  *    TF_RAS_NOT_OURS.
