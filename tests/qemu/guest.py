@@ -26,7 +26,7 @@ LIBRARY = os.path.join(BUILD, "libtwinfold-qemu.so")
 # In the order in which they need each other; some are built in elsewhere.
 MODULES = ("virtio", "virtio_ring", "virtio", "virtio_pci_legacy_dev",
            "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
-           "virtio_balloon")
+           "virtio_balloon", "virtio_mem")
 
 work = tempfile.mkdtemp(prefix="twinfold-qemu-")
 guests = []
@@ -146,11 +146,11 @@ class Lines:
 class Guest:
     """One QEMU. `library`: with the preload library; `env`: TWINFOLD_*;
     `newer`: QEMU 10; `append`: for the kernel's command line; `initrd`: not
-    the usual one."""
+    the usual one; `obeys`: see tell()."""
 
     def __init__(self, name, *args, library=True, boot=True, mem=256,
                  env=None, prefix=(), accel="tcg", newer=False,
-                 append="", initrd=None):
+                 append="", initrd=None, obeys=False):
         self.dir = os.path.join(work, name)
         os.makedirs(self.dir)
         command = [*prefix, *qemu(newer), "-accel", accel,
@@ -158,6 +158,8 @@ class Guest:
                    "-display", "none",
                    "-serial", f"file:{self.dir}/console",
                    "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", *args]
+        if obeys:
+            command += ["-serial", f"unix:{self.dir}/words,server=on,wait=off"]
         if boot:
             command += ["-kernel", kernel(), "-initrd", initrd or initramfs(),
                         "-append", "console=ttyS0 quiet panic=-1 no_timer_check " +
@@ -221,6 +223,13 @@ class Guest:
 
     def rounds(self, n, seconds=60):
         self.wait_more(r"guest: round \d+ ok", n, seconds)
+
+    def tell(self, word):
+        """A word that init.sh knows, and wait until it is done."""
+        with socket.socket(socket.AF_UNIX) as words:
+            words.connect(self.dir + "/words")
+            words.sendall(word.encode() + b"\n")
+            self.wait_more(f"guest: {word} done", 1)
 
     def lines(self, name):
         path = f"{self.dir}/{name}"

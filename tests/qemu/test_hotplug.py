@@ -3,13 +3,16 @@
 """Memory comes to a running guest and goes, in use and merged.
 
 A DIMM that the guest has filled is unplugged: the guest moves what is in it
-and nothing of it is left. A balloon takes pages that were merged, and gives
-them back.
+and nothing of it is left. Another guest cannot, and refuses: the DIMM stays,
+and stays merged.
 """
 from guest import Guest, require
+from harm import heals
 
 require()
 DIMM = 128 << 20
+# ACPI, _OST: who asks, and what it answers
+EJECT, PENDING, IN_USE = 3, 0x84, 0x82
 
 
 def block_of(guest, size):
@@ -51,31 +54,59 @@ def unplug(guest, block):
         assert not ("twinfold" in line and block["hva"] <= start < end), line
 
 
-def balloon(guest, size):
-    guest.qmp("balloon", value=size)
-    guest.wait("the balloon", lambda: abs(
-        guest.qmp("query-balloon")["actual"] - size) < (1 << 20))
+def ejection(line):
+    """What the guest's firmware interface says of it (_OST), or None."""
+    if line.get("event") != "ACPI_DEVICE_OST":
+        return None
+    info = line["data"]["info"]
+    return info["status"] if info["source"] == EJECT else None
+
+
+def refuses(guest):
+    """A guest that cannot empty its DIMM keeps it."""
+    block = plug(guest)
+    lines = guest.lines("qmp")
+    assert "return" in lines.ask("qmp_capabilities", {})
+    assert "return" in lines.ask("device_del", {"id": "d"})
+    said = lines.read(lambda line: ejection(line) not in (None, PENDING))
+    lines.close()
+    assert ejection(said) == IN_USE and dimms(guest) == 1, said
+    breaks = guest.stats()["breaks"]
+    guest.rounds(3)
+    assert block_of(guest, DIMM)["state"] == "merging"
+    assert pages_in(guest, block) > 500
+    # It has not left the engine in between.
+    guest.wait("breaks", lambda: guest.stats()["breaks"] > breaks)
+    heals(guest)
+
+
+def start(name, policy):
+    guest = Guest(name, "-m", "256,slots=2,maxmem=1G",
+                  append=f"memhp_default_state={policy}")
+    guest.ready()
+    guest.merged(2000)
+    return guest
+
+
+def end(guest):
     guest.rounds(1)
+    guest.qmp("quit")
+    assert guest.process.wait(30) == 0
 
 
 def main():
-    guest = Guest("hotplug", "-m", "256,slots=2,maxmem=1G", "-device",
-                  "virtio-balloon-pci",
-                  append="memhp_default_state=online_movable")
-    guest.ready()
-    guest.merged(2000)
+    guest = start("empties", "online_movable")
     for _ in range(2):
         block = plug(guest)
         guest.rounds(1)
         print("pages of the DIMM merged:", pages_in(guest, block))
         unplug(guest, block)
         guest.rounds(2)
-    balloon(guest, 160 << 20)
-    balloon(guest, 256 << 20)
-    guest.merged(2000)
-    guest.rounds(1)
-    guest.qmp("quit")
-    assert guest.process.wait(30) == 0
+    end(guest)
+    # The guest's own tables go there, which nothing moves.
+    guest = start("refuses", "online_kernel")
+    refuses(guest)
+    end(guest)
 
 
 main()
