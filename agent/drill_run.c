@@ -114,6 +114,7 @@ static int create_guest(struct drill *d, unsigned n)
 				     .id = n + 1,
 				     .bytes = (size_t)DRILL_MEM_MIB << 20,
 				     .engine = d->engine };
+	struct tf_work_report report = { .size = sizeof(report) };
 	struct faults *f = &d->faults;
 	int r = tf_guest_create(d->engine, &guest, &f->guest[n].guest);
 
@@ -123,6 +124,8 @@ static int create_guest(struct drill *d, unsigned n)
 	if (r)
 		return drill_fail("a guest cannot be created", r);
 	f->nguests = n + 1;
+	tf_work_report(f->guest[n].work, &report);
+	f->guest[n].pages = report.pages;
 	r = tf_work_start(f->guest[n].work);
 	return r ? drill_fail("a guest cannot be started", r) : TF_EXIT_OK;
 }
@@ -148,7 +151,6 @@ int drill_look(struct drill *d)
 	for (unsigned n = 0; n < f->nguests; n++) {
 		d->report[n].size = sizeof(d->report[n]);
 		tf_work_report(f->guest[n].work, &d->report[n]);
-		f->guest[n].pages = d->report[n].pages;
 		if (!d->report[n].died)
 			continue;
 		fprintf(stderr, "twinfold drill: guest %u died: %s\n", n + 1,

@@ -130,14 +130,18 @@ int tf_work_page(struct tf_work *work, uint64_t n, struct tf_work_page *ret)
 {
 	const struct tf_gw_config *c = work->config;
 	const struct tf_gw_page *e;
+	uint32_t kind, id;
 
 	if (ret->size != sizeof(*ret) ||
 	    n >= (uint64_t)c->seg[0].pages + c->seg[1].pages)
 		return -EINVAL;
 	e = &book(work)[n];
+	/* The guest may be writing there: what is hot does not last. */
+	kind = __atomic_load_n(&e->kind, __ATOMIC_RELAXED);
+	id = __atomic_load_n(&e->id, __ATOMIC_RELAXED);
 	ret->gpa = gpa_of(c, n);
-	ret->kind = (enum tf_work_kind)e->kind;
-	ret->content = e->kind == TF_GW_ZERO ? 0 : e->id;
+	ret->kind = (enum tf_work_kind)kind;
+	ret->content = kind == TF_GW_ZERO ? 0 : id;
 	ret->hot = pattern_works_on((uint32_t)n);
 	return 0;
 }

@@ -109,8 +109,9 @@ void tf_gw_assign(struct gw *w, uint32_t i, uint32_t kind, uint32_t group)
 {
 	struct tf_gw_page *e = &w->table[i];
 
-	e->kind = kind;
-	e->id = id_of(w, i, kind, group);
+	/* tf_work_page() reads them meanwhile. */
+	__atomic_store_n(&e->kind, kind, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->id, id_of(w, i, kind, group), __ATOMIC_RELAXED);
 	e->gen = kind == TF_GW_UNIQUE ? ++w->stamp : 0;
 	e->tail = 0;
 }
