@@ -8,10 +8,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/process.h"
+#include "lib/sanitized.h"
 #include "lib/threads.h"
 
 static void count_maps(struct leak *ret, bool print)
@@ -57,13 +57,6 @@ void leak_take(struct leak *ret)
 	count_maps(ret, false);
 }
 
-static bool sanitized(void)
-{
-	const char *kind = getenv("TF_SANITIZE");
-
-	return kind && *kind;
-}
-
 void leak_check(const struct leak *before)
 {
 	struct leak now;
@@ -71,7 +64,7 @@ void leak_check(const struct leak *before)
 	leak_take(&now);
 	if (now.fds == before->fds && now.threads == before->threads &&
 	    now.stores == before->stores &&
-	    (sanitized() || now.maps == before->maps))
+	    (SANITIZED || now.maps == before->maps))
 		return;
 	count_maps(&now, true);
 	leak_take(&now);

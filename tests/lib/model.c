@@ -2,6 +2,7 @@
 /* The plain model. Knows nothing of the engine but its page size. */
 #include "tests/lib/model.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -42,10 +43,12 @@ static void contents_make(void)
 	}
 }
 
+/* Several threads fill memory. */
 const char *model_content(unsigned id)
 {
-	if (!contents[1][0])
-		contents_make();
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, contents_make);
 	return contents[id];
 }
 

@@ -10,8 +10,10 @@
 
 #include "lib/threads.h"
 
-/* Of linux/sched.h: set before whoever joins the thread goes on. */
+/* Of linux/sched.h: set before whoever joins the thread goes on; and a worker
+ * of io_uring. */
 #define PF_EXITING 0x4u
+#define PF_IO_WORKER 0x10u
 
 static DIR *open_list(const char *path)
 {
@@ -74,7 +76,7 @@ unsigned process_threads_with(unsigned flags, pid_t *last)
 
 	for (const struct dirent *e = readdir(dir); e; e = readdir(dir)) {
 		if (e->d_name[0] == '.' || !read_flags(e->d_name, &has) ||
-		    has & PF_EXITING || (has & flags) != flags)
+		    has & (PF_EXITING | PF_IO_WORKER) || (has & flags) != flags)
 			continue;
 		*last = atoi(e->d_name);
 		n++;

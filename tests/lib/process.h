@@ -13,7 +13,8 @@ unsigned process_maps(void);
 
 /*
  * Threads that have not ended: one that was joined may be listed for a moment
- * more, and is not counted.
+ * more, and is not counted. Nor are the kernel's own that work for io_uring,
+ * which end when they like.
  */
 unsigned process_threads(void);
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/check.h"
+#include "tests/lib/sanitized.h"
 #include "tests/lib/threads.h"
 #include "twinfold/twinfold.h"
 
@@ -138,13 +139,6 @@ void prop_require_merging(void)
 			  "the right to use userfaultfd)");
 }
 
-static bool sanitized(void)
-{
-	const char *kind = getenv("TF_SANITIZE");
-
-	return kind && *kind;
-}
-
 static void write_text(const char *text)
 {
 	if (write(STDERR_FILENO, text, strlen(text)) < 0)
@@ -172,7 +166,7 @@ void prop_watchdog(unsigned seconds, const char *what)
 {
 	prop.watched = what;
 	signal(SIGALRM, on_signal);
-	if (!sanitized()) {
+	if (!SANITIZED) {
 		signal(SIGSEGV, on_signal);
 		signal(SIGBUS, on_signal);
 	}
@@ -215,8 +209,8 @@ void prop_check_held(const struct leak *before, const char *when)
 	PROP_EXPECT(now.stores == before->stores,
 		    "%s: %u mappings of stores, before %u", when, now.stores,
 		    before->stores);
-	if (!sanitized() && now.maps > before->maps)
+	if (!SANITIZED && now.maps > before->maps)
 		print_file("/proc/self/maps");
-	PROP_EXPECT(sanitized() || now.maps <= before->maps,
+	PROP_EXPECT(SANITIZED || now.maps <= before->maps,
 		    "%s: %u mappings, before %u", when, now.maps, before->maps);
 }

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/sanitized.h"
+
 #define STACK_BYTES (256u << 10)
 #define LOOKS 10 /* of the watchdog, a second */
 
@@ -59,13 +61,10 @@ void test_skip(const char *fmt, ...)
 
 unsigned long test_scaled(unsigned long n)
 {
-	const char *kind = getenv("TF_SANITIZE");
-	unsigned long part = 1;
+	const unsigned long part = SANITIZED_THREAD  ? 20 :
+				   SANITIZED_ADDRESS ? 5 :
+						       1;
 
-	if (kind && strcmp(kind, "thread") == 0)
-		part = 20;
-	else if (kind && strcmp(kind, "address") == 0)
-		part = 5;
 	return (n + part - 1) / part;
 }
 

@@ -64,6 +64,18 @@ struct unit_spot unit_spot(struct unit *u, const char *addr)
 	return s;
 }
 
+struct tf_dup unit_dup(struct unit *u, const char *addr)
+{
+	struct unit_spot s = unit_spot(u, addr);
+	struct tf_dup d = { 0 };
+
+	pthread_mutex_lock(&u->e->lock);
+	if (s.f && s.f->state == TF_FRAME_SHARED)
+		d = *tf_dup_get(u->e, s.f->shared.dup);
+	pthread_mutex_unlock(&u->e->lock);
+	return d;
+}
+
 enum tf_frame_state unit_state(struct unit *u, const char *addr)
 {
 	return (enum tf_frame_state)unit_spot(u, addr).was.state;

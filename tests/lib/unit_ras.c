@@ -101,7 +101,8 @@ uint32_t ras_dup(struct unit_ras *w, unsigned page)
 
 uint32_t ras_slot(struct unit_ras *w, unsigned page)
 {
-	return tf_dup_get(w->u.e, ras_dup(w, page))->slot;
+	assert_int_equal(unit_state(&w->u, ras_page(w, page)), TF_FRAME_SHARED);
+	return unit_dup(&w->u, ras_page(w, page)).slot;
 }
 
 unsigned ras_page_beside(struct unit_ras *w, uint32_t a, uint32_t b)

@@ -2,8 +2,6 @@
 /* The road: filled, merged, and looked at. */
 #include "lib/unit_road.h"
 
-#include "engine/chain.h"
-
 void road_init(struct road *r, unsigned gap)
 {
 	*r = (struct road){ .gap = gap };
@@ -64,10 +62,7 @@ void road_close(struct road *r)
 
 bool road_is_bridge(struct road *r, unsigned i)
 {
-	struct unit_spot s = unit_spot(&r->u, road_page(r, i));
-
-	return s.was.state == TF_FRAME_SHARED &&
-	       tf_dup_get(r->u.e, s.was.shared.dup)->bridge;
+	return unit_dup(&r->u, road_page(r, i)).bridge;
 }
 
 uint64_t road_bridged(struct road *r)

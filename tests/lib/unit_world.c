@@ -57,7 +57,7 @@ static void assert_host(const struct unit_host *before)
 
 	assert_int_equal(now.fds, before->fds);
 	assert_int_equal(now.threads, before->threads);
-	if (!UNIT_SANITIZED) /* a sanitizer maps what it likes */
+	if (!SANITIZED) /* a sanitizer maps what it likes */
 		assert_int_equal(now.maps, before->maps);
 }
 

@@ -18,22 +18,12 @@
 
 #include <cmocka.h>
 
+#include "engine/chain.h"
 #include "engine/frame.h"
 #include "engine/os.h"
 #include "engine/state.h"
+#include "lib/sanitized.h"
 #include "twinfold/twinfold.h"
-
-/* Sanitizers have mappings and page tables of their own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UNIT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define UNIT_SANITIZED 1
-#endif
-#endif
-#ifndef UNIT_SANITIZED
-#define UNIT_SANITIZED 0
-#endif
 
 #define UNIT_RAMS 8
 #define UNIT_LOG_BYTES 16384
@@ -119,6 +109,8 @@ void unit_assert_run(const char *base, unsigned n, uint64_t seed);
 
 /* The frame that is mapped at `addr`. */
 struct unit_spot unit_spot(struct unit *u, const char *addr);
+/* The dup that it shares, as it was then; all zeros if it shares none. */
+struct tf_dup unit_dup(struct unit *u, const char *addr);
 enum tf_frame_state unit_state(struct unit *u, const char *addr);
 /* Its entry equals that of a frame just seen, and it waits. */
 void unit_assert_fresh(struct unit *u, const char *addr);

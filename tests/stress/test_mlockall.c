@@ -101,7 +101,7 @@ static void raise_limit(void)
 {
 	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY };
 
-	if (UNIT_SANITIZED)
+	if (SANITIZED)
 		test_skip("it would fill a sanitizer's shadow memory");
 	be_first_to_go();
 	setrlimit(RLIMIT_MEMLOCK, &all);

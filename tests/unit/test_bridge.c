@@ -9,10 +9,8 @@
 
 static uint32_t slot_of(struct road *r, unsigned i)
 {
-	struct unit_spot s = unit_spot(&r->u, road_page(r, i));
-
-	assert_int_equal(s.was.state, TF_FRAME_SHARED);
-	return tf_dup_get(r->u.e, s.was.shared.dup)->slot;
+	assert_int_equal(unit_state(&r->u, road_page(r, i)), TF_FRAME_SHARED);
+	return unit_dup(&r->u, road_page(r, i)).slot;
 }
 
 static void a_gap_is_bridged(void **state)

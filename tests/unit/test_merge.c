@@ -37,12 +37,10 @@ static void runs_become_few_mappings(void **state)
 	(void)state;
 	unit_merged(&u, PAGES, &ram);
 	for (unsigned i = 1; i < PAGES / 2; i++) {
-		uint32_t a =
-			unit_spot(&u, ram + (i - 1) * TF_PAGE).was.shared.dup;
-		uint32_t b = unit_spot(&u, ram + i * TF_PAGE).was.shared.dup;
+		const char *page = ram + i * TF_PAGE;
 
-		assert_int_equal(tf_dup_get(u.e, b)->slot,
-				 tf_dup_get(u.e, a)->slot + 1);
+		assert_int_equal(unit_dup(&u, page).slot,
+				 unit_dup(&u, page - TF_PAGE).slot + 1);
 	}
 	assert_true(unit_stats(&u).vmas <= 4);
 	unit_close(&u);

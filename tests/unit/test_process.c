@@ -3,6 +3,7 @@
  * tests/lib/process.c: other tests compare its counts from before and after,
  * so they must be right at once, and also when the machine is busy.
  */
+#include <liburing.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -72,6 +73,26 @@ static void one_that_waits_is_counted(void **state)
 	assert_int_equal(process_threads(), before);
 }
 
+static void one_of_the_kernels_is_not_counted(void **state)
+{
+	unsigned before = process_threads();
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+	struct io_uring ring;
+
+	(void)state;
+	if (io_uring_queue_init(2, &ring, 0))
+		skip();
+	sqe = io_uring_get_sqe(&ring);
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_flags(sqe, IOSQE_ASYNC);
+	assert_int_equal(io_uring_submit(&ring), 1);
+	assert_int_equal(io_uring_wait_cqe(&ring, &cqe), 0);
+	assert_int_equal(process_threads(), before);
+	io_uring_queue_exit(&ring);
+	assert_int_equal(process_threads(), before);
+}
+
 static void descriptors_are_counted(void **state)
 {
 	unsigned before = process_fds();
@@ -122,6 +143,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_joined_thread_is_not_counted),
 		cmocka_unit_test(one_that_waits_is_counted),
+		cmocka_unit_test(one_of_the_kernels_is_not_counted),
 		cmocka_unit_test(descriptors_are_counted),
 		cmocka_unit_test(mappings_are_counted),
 	};

@@ -47,7 +47,7 @@ static void road_open(struct unit_ras *w, unsigned copies)
 		if (is_filled(i))
 			unit_fill(ras_page(w, i), content(i));
 	unit_passes(&w->u, 3);
-	assert_true(tf_dup_get(w->u.e, ras_dup(w, BRIDGE))->bridge);
+	assert_true(unit_dup(&w->u, ras_page(w, BRIDGE)).bridge);
 	assert_int_equal(unit_stats(&w->u).pages_bridged, CONTENTS - 1);
 }
 

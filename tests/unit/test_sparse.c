@@ -60,7 +60,7 @@ static void sparse_close(struct sparse *s)
 
 	for (int i = 0; i < 3; i++)
 		unit_assert_page(s->page[i], 1);
-	if (!UNIT_SANITIZED)
+	if (!SANITIZED)
 		assert_true(unit_status("VmPTE:") <= s->ptes + 64);
 	assert_true(ns < SANE_NS);
 	unit_close(&s->u);

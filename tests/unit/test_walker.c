@@ -160,7 +160,7 @@ static void scattered_pages_are_all_found(void **state)
 static void holes_cost_no_page_tables(void **state)
 {
 	/* KiB; sanitizers have page tables of their own. */
-	const unsigned long room = UNIT_SANITIZED ? ULONG_MAX / 2 : 16;
+	const unsigned long room = SANITIZED ? ULONG_MAX / 2 : 16;
 	unsigned long before;
 	struct tf_region *r;
 	struct unit u;
