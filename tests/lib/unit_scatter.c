@@ -8,48 +8,25 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Settings are changed as `twinfold bench` does it, and under its lock. */
 #include "agent/knob.h"
 #include "agent/ksm.h"
+#include "lib/unit_knobs.h"
 
 #define CONTENTS 32u
 
-/* How long to wait for another program that uses KSM. */
-#define TURN_MS 30000u
-#define NAP_MS 50u
-
 static const char *why_not; /* KSM cannot be used, or NULL */
-
-/* Another program may use KSM at the moment, such as the other half of these
- * tests: wait for its end. */
-static int lock_out_others(void)
-{
-	int err = knob_guard();
-
-	for (unsigned i = 0; err == -EBUSY && i < TURN_MS / NAP_MS; i++) {
-		usleep(NAP_MS * 1000);
-		err = knob_guard();
-	}
-	return err;
-}
 
 int scatter_take_ksm(void **state)
 {
-	int err = lock_out_others();
+	int err;
 
-	(void)state;
+	unit_knobs_take(state);
+	err = unit_knobs_taken();
 	if (ksm_usable(&why_not))
 		return 0;
 	why_not = err ? "another process changes KSM's settings now" : NULL;
 	if (!err && ksm_setup(false))
 		why_not = "KSM's settings cannot be changed";
-	return 0;
-}
-
-int scatter_give_ksm_back(void **state)
-{
-	(void)state;
-	knob_restore();
 	return 0;
 }
 

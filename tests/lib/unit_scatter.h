@@ -8,6 +8,7 @@
 #define TF_TESTS_LIB_UNIT_SCATTER_H
 
 #include "agent/ksm.h"
+#include "lib/unit_knobs.h"
 #include "lib/unit_world.h"
 
 #define SCATTER_BUDGET 64u
@@ -19,13 +20,12 @@ struct scattered {
 	char *ram; /* SCATTER_PAGES pages */
 };
 
-/* The group's setup and teardown. */
+/* The group's setup. */
 int scatter_take_ksm(void **state);
-int scatter_give_ksm_back(void **state);
 
 #define scatter_run(tests)                                                     \
 	(unit_warm_up(), cmocka_run_group_tests(tests, scatter_take_ksm,       \
-						scatter_give_ksm_back))
+						unit_knobs_give_back))
 
 /*
  * Options may change between these two. The RAM is filled by the second and

@@ -137,6 +137,20 @@ void unit_slot(struct tf_guest *g, uint32_t slot, uint64_t gpa, char *hva,
 	assert_int_equal(tf_guest_add_memslot(g, slot, gpa, hva, bytes), 0);
 }
 
+void unit_assert_refused(struct unit *u, struct tf_guest *g, uint32_t slot,
+			 uint64_t gpa, void *hva, size_t bytes, int err,
+			 const char *words)
+{
+	struct tf_guest_stats before = unit_guest_stats(g);
+
+	unit_log_clear(u);
+	assert_int_equal(tf_guest_add_memslot(g, slot, gpa, hva, bytes), err);
+	if (!unit_log_has(u, words))
+		fail_msg("the log lacks \"%s\": %s", words, u->log.text);
+	assert_int_equal(unit_guest_stats(g).memslots, before.memslots);
+	unit_check(u);
+}
+
 static struct tf_guest *add_simple(struct unit *u, unsigned pages, char **ram)
 {
 	struct tf_guest *g;

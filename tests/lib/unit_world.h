@@ -91,6 +91,11 @@ struct tf_guest *unit_guest(struct unit *u, const char *domain);
 void unit_slot(struct tf_guest *g, uint32_t slot, uint64_t gpa, char *hva,
 	       size_t bytes);
 
+/* Adding this memslot fails like this, and the log has these words. */
+void unit_assert_refused(struct unit *u, struct tf_guest *g, uint32_t slot,
+			 uint64_t gpa, void *hva, size_t bytes, int err,
+			 const char *words);
+
 /* One pass that must succeed, and the invariants after it. */
 struct tf_pass unit_pass(struct unit *u);
 void unit_passes(struct unit *u, unsigned n);

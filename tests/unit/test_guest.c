@@ -1,36 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guests and memslots: what is refused, with which errno, and that the log
- * says what to do about it.
+ * Guests and memslots: they come and go, and wrong numbers and conflicts are
+ * refused, with which errno, and with words in the log.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/unit_world.h"
 
 #define PAGES 16u
 #define BYTES (PAGES * TF_PAGE)
-
-/* Adding this memslot fails like this, and the log has these words. */
-static void assert_refused(struct unit *u, struct tf_guest *g, uint32_t slot,
-			   uint64_t gpa, void *hva, size_t bytes, int err,
-			   const char *words)
-{
-	struct tf_guest_stats before = unit_guest_stats(g);
-
-	unit_log_clear(u);
-	assert_int_equal(tf_guest_add_memslot(g, slot, gpa, hva, bytes), err);
-	if (!unit_log_has(u, words))
-		fail_msg("the log lacks \"%s\": %s", words, u->log.text);
-	assert_int_equal(unit_guest_stats(g).memslots, before.memslots);
-	unit_check(u);
-}
 
 static void wrong_numbers_are_refused(void **state)
 {
@@ -43,13 +22,16 @@ static void wrong_numbers_are_refused(void **state)
 	unit_open(&u);
 	g = unit_guest(&u, NULL);
 	ram = unit_ram(&u, BYTES);
-	assert_refused(&u, g, 0, 1, ram, BYTES, -EINVAL, "multiples of 4096");
-	assert_refused(&u, g, 0, 0, ram + 8, BYTES, -EINVAL,
-		       "multiples of 4096");
-	assert_refused(&u, g, 0, 0, ram, 100, -EINVAL, "multiples of 4096");
-	assert_refused(&u, g, 0, 0, ram, 0, -EINVAL, "not empty");
-	assert_refused(&u, g, 0, -TF_PAGE, ram, BYTES, -EINVAL, "wraps");
-	assert_refused(&u, g, 0, 0, (void *)-TF_PAGE, BYTES, -EINVAL, "wraps");
+	unit_assert_refused(&u, g, 0, 1, ram, BYTES, -EINVAL,
+			    "multiples of 4096");
+	unit_assert_refused(&u, g, 0, 0, ram + 8, BYTES, -EINVAL,
+			    "multiples of 4096");
+	unit_assert_refused(&u, g, 0, 0, ram, 100, -EINVAL,
+			    "multiples of 4096");
+	unit_assert_refused(&u, g, 0, 0, ram, 0, -EINVAL, "not empty");
+	unit_assert_refused(&u, g, 0, -TF_PAGE, ram, BYTES, -EINVAL, "wraps");
+	unit_assert_refused(&u, g, 0, 0, (void *)-TF_PAGE, BYTES, -EINVAL,
+			    "wraps");
 	unit_close(&u);
 }
 
@@ -66,17 +48,18 @@ static void conflicts_are_refused(void **state)
 	h = unit_guest(&u, NULL);
 	ram = unit_ram(&u, 4 * BYTES);
 	unit_slot(g, 5, BYTES, ram + BYTES, BYTES);
-	assert_refused(&u, g, 5, 8 * BYTES, ram, BYTES, -EEXIST, "is taken");
-	assert_refused(&u, g, 6, BYTES, ram, BYTES, -EINVAL,
-		       "overlaps memslot 5");
-	assert_refused(&u, g, 6, 2 * BYTES - TF_PAGE, ram, BYTES, -EINVAL,
-		       "in guest memory");
-	assert_refused(&u, g, 6, 8 * BYTES, ram, BYTES + TF_PAGE, -EINVAL,
-		       "in host memory");
-	assert_refused(&u, h, 0, 0, ram + BYTES, BYTES, -EINVAL,
-		       "in host memory");
-	assert_refused(&u, h, 0, 0, ram + 2 * BYTES - TF_PAGE, BYTES, -EINVAL,
-		       "in host memory");
+	unit_assert_refused(&u, g, 5, 8 * BYTES, ram, BYTES, -EEXIST,
+			    "is taken");
+	unit_assert_refused(&u, g, 6, BYTES, ram, BYTES, -EINVAL,
+			    "overlaps memslot 5");
+	unit_assert_refused(&u, g, 6, 2 * BYTES - TF_PAGE, ram, BYTES, -EINVAL,
+			    "in guest memory");
+	unit_assert_refused(&u, g, 6, 8 * BYTES, ram, BYTES + TF_PAGE, -EINVAL,
+			    "in host memory");
+	unit_assert_refused(&u, h, 0, 0, ram + BYTES, BYTES, -EINVAL,
+			    "in host memory");
+	unit_assert_refused(&u, h, 0, 0, ram + 2 * BYTES - TF_PAGE, BYTES,
+			    -EINVAL, "in host memory");
 	/* Another guest has its own numbers and addresses. */
 	unit_slot(h, 5, BYTES, ram, BYTES);
 	unit_slot(g, 6, 2 * BYTES, ram + 2 * BYTES, BYTES);
@@ -92,208 +75,8 @@ static void merged_memory_overlaps_too(void **state)
 
 	(void)state;
 	g = unit_merged(&u, PAGES, &ram);
-	assert_refused(&u, g, 1, 8 * BYTES, ram + TF_PAGE, TF_PAGE, -EINVAL,
-		       "in host memory");
-	unit_close(&u);
-}
-
-static void unmapped_memory_is_refused(void **state)
-{
-	struct tf_guest *g;
-	struct unit u;
-	char *ram;
-
-	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	ram = unit_ram(&u, BYTES);
-	munmap(ram + TF_PAGE, TF_PAGE);
-	assert_refused(&u, g, 0, 0, ram, BYTES, -ENOMEM, "map all of it");
-	assert_refused(&u, g, 0, 0, ram + TF_PAGE, TF_PAGE, -ENOMEM,
-		       "nothing is mapped");
-	unit_slot(g, 0, 0, ram + 2 * TF_PAGE, BYTES - 2 * TF_PAGE);
-	unit_close(&u);
-}
-
-/* Refuse `mem` and unmap it. */
-static void refuse_mapping(void *mem, size_t bytes, const char *words)
-{
-	struct tf_guest *g;
-	struct unit u;
-
-	assert_ptr_not_equal(mem, MAP_FAILED);
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	assert_refused(&u, g, 0, 0, mem, bytes, -EOPNOTSUPP, words);
-	unit_close(&u);
-	munmap(mem, bytes);
-}
-
-static void *map(int prot, int flags, int fd)
-{
-	return mmap(NULL, BYTES, prot, flags, fd, 0);
-}
-
-static void shared_memory_is_refused(void **state)
-{
-	(void)state;
-	refuse_mapping(map(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			   -1),
-		       BYTES, "use private anonymous memory");
-}
-
-static void files_are_refused(void **state)
-{
-	int fd = (int)syscall(SYS_memfd_create, "unit", 0u);
-
-	(void)state;
-	assert_int_equal(ftruncate(fd, BYTES), 0);
-	refuse_mapping(map(PROT_READ | PROT_WRITE, MAP_PRIVATE, fd), BYTES,
-		       "file-backed");
-	close(fd);
-}
-
-static void other_protections_are_refused(void **state)
-{
-	(void)state;
-	refuse_mapping(map(PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1), BYTES,
-		       "not readable and writable");
-	refuse_mapping(map(PROT_READ | PROT_WRITE | PROT_EXEC,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1),
-		       BYTES, "executable");
-}
-
-static void locked_memory_is_refused(void **state)
-{
-	char *mem =
-		map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-	(void)state;
-	/* By syscall(2): sanitizers turn the functions into nothing. */
-	if (syscall(SYS_mlock, mem, BYTES)) {
-		munmap(mem, BYTES);
-		unit_skip("no memory may be locked here");
-	}
-	refuse_mapping(mem, BYTES, "munlock");
-}
-
-static void wiped_memory_is_refused(void **state)
-{
-	char *mem =
-		map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-	(void)state;
-	assert_int_equal(madvise(mem, BYTES, MADV_WIPEONFORK), 0);
-	refuse_mapping(mem, BYTES, "MADV_KEEPONFORK");
-}
-
-static void memory_of_another_userfaultfd_is_refused(void **state)
-{
-	char *mem =
-		map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	int fd = tf_os_linux.uffd_open(&tf_os_linux, TF_UFFD_GUEST);
-
-	(void)state;
-	if (fd < 0) {
-		munmap(mem, BYTES);
-		unit_skip("no userfaultfd with UFFDIO_MOVE here");
-	}
-	assert_int_equal(tf_os_linux.uffd_register(&tf_os_linux, fd, mem, BYTES,
-						   TF_REG_WP),
-			 0);
-	refuse_mapping(mem, BYTES, "another userfaultfd");
-	close(fd);
-}
-
-static void protection_keys_are_refused(void **state)
-{
-	char *mem;
-	long key = syscall(SYS_pkey_alloc, 0ul, 0ul);
-
-	(void)state;
-	if (key < 0)
-		unit_skip("this CPU has no memory protection keys");
-	mem = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	assert_int_equal(syscall(SYS_pkey_mprotect, mem, BYTES,
-				 PROT_READ | PROT_WRITE, key),
-			 0);
-	refuse_mapping(mem, BYTES, "protection key");
-	syscall(SYS_pkey_free, key);
-}
-
-/* The number that a file of /proc/sys holds; written first if >= 0. */
-static long knob(const char *path, long write)
-{
-	FILE *f = fopen(path, write >= 0 ? "r+" : "r");
-	long value = -1;
-
-	if (!f)
-		return -1;
-	if (write >= 0)
-		fprintf(f, "%ld\n", write);
-	rewind(f);
-	if (fscanf(f, "%ld", &value) != 1)
-		value = -1;
-	fclose(f);
-	return value;
-}
-
-static void hugetlb_memory_is_refused(void **state)
-{
-	const char *path = "/proc/sys/vm/nr_hugepages";
-	long before = knob(path, -1);
-	struct tf_guest *g;
-	struct unit u;
-	void *mem;
-	int err;
-
-	(void)state;
-	if (before < 0 || knob(path, before + 1) <= before) {
-		knob(path, before);
-		unit_skip("no hugetlb page can be reserved");
-	}
-	mem = mmap(NULL, TF_BLOCK_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	err = tf_guest_add_memslot(g, 0, 0, mem, TF_BLOCK_BYTES);
-	munmap(mem, TF_BLOCK_BYTES);
-	knob(path, before);
-	assert_ptr_not_equal(mem, MAP_FAILED);
-	assert_int_equal(err, -EOPNOTSUPP);
-	assert_true(unit_log_has(&u, "use ordinary pages") ||
-		    unit_log_has(&u, "file-backed"));
-	tf_engine_destroy(u.e);
-}
-
-/* The kernel's own data pages, which every process has, are PFN-mapped. */
-static void pfn_mappings_are_refused(void **state)
-{
-	struct tf_guest *g;
-	unsigned long start = 0, end = 0;
-	bool have;
-	char *text, *line;
-	struct unit u;
-
-	(void)state;
-	assert_int_equal(tf_os_linux.read_file(&tf_os_linux, "/proc/self/maps",
-					       &text),
-			 0);
-	line = strstr(text, "[vvar]");
-	while (line && line > text && line[-1] != '\n')
-		line--;
-	have = line && sscanf(line, "%lx-%lx", &start, &end) == 2;
-	free(text);
-	if (!have)
-		unit_skip("no PFN mapping in this process");
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	assert_refused(&u, g, 0, 0, (void *)start, end - start, -EOPNOTSUPP,
-		       "memslot refused");
+	unit_assert_refused(&u, g, 1, 8 * BYTES, ram + TF_PAGE, TF_PAGE,
+			    -EINVAL, "in host memory");
 	unit_close(&u);
 }
 
@@ -309,102 +92,10 @@ static void mixed_memory_is_two_memslots(void **state)
 	g = unit_guest(&u, NULL);
 	ram = unit_ram(&u, BYTES);
 	assert_int_equal(madvise(ram, 4 * TF_PAGE, MADV_DONTFORK), 0);
-	assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP,
-		       "memslot of its own");
+	unit_assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP,
+			    "memslot of its own");
 	unit_slot(g, 0, 0, ram, 4 * TF_PAGE);
 	unit_slot(g, 1, BYTES, ram + 4 * TF_PAGE, BYTES - 4 * TF_PAGE);
-	unit_close(&u);
-}
-
-/* 0: refused and the log says why; 1: not; 77: nothing can be locked. */
-static int try_locked_future(void)
-{
-	struct unit u;
-	char *ram;
-	int err;
-
-	unit_init(&u);
-	unit_open(&u);
-	ram = unit_ram(&u, BYTES);
-	if (syscall(SYS_mlockall, MCL_FUTURE))
-		return 77;
-	err = tf_guest_add_memslot(unit_guest(&u, NULL), 0, 0, ram, BYTES);
-	return err != -EOPNOTSUPP || !unit_log_has(&u, "munlockall");
-}
-
-static void a_locked_future_is_refused(void **state)
-{
-	int status;
-	pid_t child = fork();
-
-	(void)state;
-	assert_true(child >= 0);
-	if (!child)
-		_exit(try_locked_future());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		unit_skip("mlockall() is not allowed here");
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
-static int no_fork_events(const struct tf_os *os, enum tf_uffd_kind kind)
-{
-	if (kind == TF_UFFD_FORK)
-		return -EPERM;
-	return tf_os_linux.uffd_open(os, kind);
-}
-
-/* Without fork events only memory that no child inherits can be merged. */
-static void without_fork_events_memory_must_not_fork(void **state)
-{
-	struct tf_guest *g;
-	struct unit u;
-	char *ram;
-
-	(void)state;
-	unit_init(&u);
-	unit_wrap(&u, uffd_open, no_fork_events);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	ram = unit_ram(&u, BYTES);
-	assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP, "MADV_DONTFORK");
-	assert_int_equal(madvise(ram, BYTES, MADV_DONTFORK), 0);
-	unit_slot(g, 0, 0, ram, BYTES);
-	unit_fill(ram, 1);
-	unit_fill(ram + TF_PAGE, 1);
-	unit_passes(&u, 2);
-	assert_int_equal(unit_stats(&u).pages_sharing, 1);
-	unit_close(&u);
-}
-
-static int register_fails(const struct tf_os *os, int uffd, void *addr,
-			  size_t len, int mode)
-{
-	(void)os;
-	(void)uffd;
-	(void)addr;
-	(void)len;
-	(void)mode;
-	return -EBUSY;
-}
-
-static void memory_that_cannot_be_watched_is_refused(void **state)
-{
-	struct tf_guest *g;
-	struct unit u;
-	char *ram;
-
-	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
-	ram = unit_ram(&u, BYTES);
-	unit_wrap(&u, uffd_register, register_fails);
-	assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP,
-		       "cannot be watched");
-	unit_wrap(&u, uffd_register, tf_os_linux.uffd_register);
-	unit_slot(g, 0, 0, ram, BYTES);
 	unit_close(&u);
 }
 
@@ -447,20 +138,7 @@ int main(void)
 		cmocka_unit_test(wrong_numbers_are_refused),
 		cmocka_unit_test(conflicts_are_refused),
 		cmocka_unit_test(merged_memory_overlaps_too),
-		cmocka_unit_test(unmapped_memory_is_refused),
-		cmocka_unit_test(shared_memory_is_refused),
-		cmocka_unit_test(files_are_refused),
-		cmocka_unit_test(other_protections_are_refused),
-		cmocka_unit_test(locked_memory_is_refused),
-		cmocka_unit_test(wiped_memory_is_refused),
-		cmocka_unit_test(memory_of_another_userfaultfd_is_refused),
-		cmocka_unit_test(protection_keys_are_refused),
-		cmocka_unit_test(hugetlb_memory_is_refused),
-		cmocka_unit_test(pfn_mappings_are_refused),
 		cmocka_unit_test(mixed_memory_is_two_memslots),
-		cmocka_unit_test(a_locked_future_is_refused),
-		cmocka_unit_test(without_fork_events_memory_must_not_fork),
-		cmocka_unit_test(memory_that_cannot_be_watched_is_refused),
 		cmocka_unit_test(slots_come_and_go),
 	};
 
