@@ -107,7 +107,7 @@ static long lock_and_map(const struct tf_os *os, void *addr, size_t len,
 static int lock_in_a_pass(void)
 {
 	struct tf_guest *g;
-	struct tf_pass p;
+	struct tf_pass p = { 0 };
 	struct unit u;
 	char *ram;
 
