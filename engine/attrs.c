@@ -174,6 +174,29 @@ static bool is_known(const struct known *known, const struct vma *v)
 	       known->fn(known->user, v->start, v->end, v->off);
 }
 
+/* A mapping that is not refused, and is like those before it. */
+static int attrs_add(const struct tf_os *os, const struct tf_logger *log,
+		     const struct vma *v, char *at, bool first,
+		     struct tf_attrs *ret)
+{
+	struct tf_attrs a;
+	int err = vma_check(log, v);
+
+	if (err)
+		return err;
+	vma_attrs(v, &a);
+	err = policy_read(os, at, &a);
+	if (err)
+		return err;
+	if (!first && !attrs_same(&a, ret))
+		return refuse(log, v,
+			      "differs in its flags or memory policy from what "
+			      "is before it; register it as a memslot of its "
+			      "own");
+	*ret = a;
+	return 0;
+}
+
 /* Walk the mappings that cover [start, end): no gap, none refused, all alike.
  */
 static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
@@ -185,7 +208,6 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 	struct vma v = { 0 };
 
 	while (at < end && vma_next(&text, &v)) {
-		struct tf_attrs a;
 		int err;
 
 		if (v.end <= at)
@@ -196,20 +218,9 @@ static int attrs_collect(const struct tf_os *os, const struct tf_logger *log,
 			at = v.end;
 			continue;
 		}
-		err = vma_check(log, &v);
+		err = attrs_add(os, log, &v, (char *)at, !any, ret);
 		if (err)
 			return err;
-		vma_attrs(&v, &a);
-		err = policy_read(os, (char *)at, &a);
-		if (err)
-			return err;
-		if (any && !attrs_same(&a, ret))
-			return refuse(
-				log, &v,
-				"differs in its flags or memory policy from "
-				"what is before it; register it as a "
-				"memslot of its own");
-		*ret = a;
 		any = true;
 		at = v.end;
 	}
