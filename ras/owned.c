@@ -9,6 +9,7 @@
 #include "engine/batch.h"
 #include "engine/chain.h"
 #include "engine/dense.h"
+#include "engine/leftover.h"
 #include "engine/spare.h"
 #include "engine/store.h"
 #include "ras/internal.h"
@@ -109,10 +110,23 @@ static bool in_windows(const struct tf_store *s, const void *addr)
 	return within(addr, s->windows, s->opened * sizeof(*s->windows));
 }
 
+static bool in_leftovers(const struct tf_engine *e, const void *addr)
+{
+	const struct tf_guest *g;
+
+	tf_list_for_each(g, &e->guests, link)
+		if (within(addr, g->left, g->cap_left * sizeof(*g->left)))
+			return true;
+	return false;
+}
+
 bool ras_index_owns(const struct tf_engine *e, const void *addr)
 {
 	const struct tf_store *s;
 
+	if (in_words(addr, e->list_at_hand, e->opts.max_page_sharing) ||
+	    in_leftovers(e, addr))
+		return true;
 	tf_list_for_each(s, &e->stores, link)
 		if (within(addr, s, sizeof(*s)) || in_windows(s, addr) ||
 		    in_words(addr, s->dead, s->cap_dead) ||

@@ -6,9 +6,11 @@
 #include "twinfold/ras.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "engine/chain.h"
+#include "engine/leftover.h"
 #include "engine/store.h"
 #include "lib/unit_ras.h"
 
@@ -150,14 +152,20 @@ static void memory_of_the_index_is_lost_at_once(void **state)
 	assert_lost_for_good(&w, s->windows[0].dup_of);
 	assert_lost_for_good(&w, s->stable.head + s->stable.mask);
 	assert_lost_for_good(&w, tf_dup_get(w.u.e, ras_dup(&w, 0))->list);
+	assert_lost_for_good(&w, w.u.e->list_at_hand);
+	pthread_mutex_lock(&w.u.e->lock);
+	w.g->left = calloc(1, sizeof(*w.g->left));
+	w.g->cap_left = 1;
+	pthread_mutex_unlock(&w.u.e->lock);
+	assert_lost_for_good(&w, &w.g->left->dup);
 	assert_int_equal(ras_handle(&w, s->stable.head, RAS_REQUIRED, &v),
 			 -ENOTRECOVERABLE);
 	assert_int_equal(ras_handle(&w, s->stable.head, RAS_OPTIONAL, &v),
 			 -ENOTRECOVERABLE);
-	assert_int_equal(unit_stats(&w.u).unrecoverable, 6);
+	assert_int_equal(unit_stats(&w.u).unrecoverable, 8);
 	assert_int_equal(unit_stats(&w.u).can_merge, 0);
 	ras_settle(&w);
-	assert_int_equal(ras_events(&w, TF_RAS_ENGINE_OWNED), 6);
+	assert_int_equal(ras_events(&w, TF_RAS_ENGINE_OWNED), 8);
 	ras_close(&w);
 }
 
