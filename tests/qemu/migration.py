@@ -53,3 +53,28 @@ def migrate(source, target, *capabilities):
     goes_on(target)
     source.qmp("quit")
     source.process.wait(30)
+
+
+def job(guest, command, name, **arguments):
+    """One that goes on after its command."""
+    def concluded():
+        jobs = guest.qmp("query-jobs")
+        found = [j for j in jobs if j["id"] == name]
+        assert found and "error" not in found[0], jobs
+        return found[0]["status"] == "concluded"
+    guest.qmp(command, **{"job-id": name}, **arguments)
+    guest.wait(f"{command} done", concluded)
+    guest.qmp("job-dismiss", id=name)
+
+
+def snapshot_image(guest, path):
+    """An image that can hold snapshots, by QEMU itself; node "q"."""
+    size = 16 << 20
+    job(guest, "blockdev-create", "file", options={
+        "driver": "file", "filename": path, "size": 0})
+    file = {"driver": "file", "filename": path, "cache": {"direct": True}}
+    guest.qmp("blockdev-add", **{"node-name": "f"}, **file)
+    job(guest, "blockdev-create", "format", options={
+        "driver": "qcow2", "file": "f", "size": size})
+    guest.qmp("blockdev-add", driver="qcow2", file="f", **{
+        "node-name": "q", "cache": {"direct": True}})
