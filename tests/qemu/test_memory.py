@@ -4,8 +4,9 @@
 The guests do not run: what counts is how QEMU makes their memory.
 """
 import os
+import subprocess
 
-from guest import Guest, require
+from guest import Guest, qemu, require
 
 require()
 
@@ -29,14 +30,15 @@ def backend(kind, size="256M", name="m"):
 
 def check_merging():
     plain = paused("plain")
-    populated = paused("prealloc", *backend("memory-backend-ram,prealloc=on"),
-                       "-machine", "memory-backend=m")
+    populated = paused("prealloc",
+                       *on_backend("memory-backend-ram,prealloc=on"))
+    all_populated = paused("mem-prealloc", "-mem-prealloc")
     nodes = paused("nodes", *backend("memory-backend-ram", "128M", "m0"),
                    *backend("memory-backend-ram,host-nodes=0,policy=bind",
                             "128M", "m1"),
                    "-smp", "2", "-numa", "node,cpus=0,memdev=m0",
                    "-numa", "node,cpus=1,memdev=m1")
-    for guest in (plain, populated):
+    for guest in (plain, populated, all_populated):
         found = blocks(guest)
         assert [b["bytes"] for b in found if b["state"] == "merging"][0] \
             == 256 << 20, found
@@ -44,33 +46,62 @@ def check_merging():
     assert [(b["gpa"], b["state"]) for b in found] == \
         [(0, "merging"), (128 << 20, "merging")], found
     # Preallocated zeros are the zero page soon.
-    populated.wait("zero pages", lambda: populated.stats()["zero_pages"]
-                   > 60000)
+    for guest in (populated, all_populated):
+        guest.wait("zero pages",
+                   lambda g=guest: g.stats()["zero_pages"] > 60000)
 
 
 def refused(guest, why):
     found = blocks(guest)[0]
     assert found["state"] == "refused" and why in found["reason"], found
+    guest.qmp("quit")
+    assert guest.process.wait(30) == 0
+
+
+def on_backend(kind):
+    return (*backend(kind), "-machine", "memory-backend=m")
+
+
+def locks():
+    """What -overcommit mem-lock= can be in this QEMU."""
+    told = subprocess.run([*qemu(False), "--help"], check=True,
+                          capture_output=True, text=True).stdout
+    return ("on", "on-fault") if "on-fault" in told else ("on",)
 
 
 def check_refused():
     on_disk = os.path.join(os.environ["BUILD_DIR"], "ram-of-a-test")
-    machine = ("-machine", "memory-backend=m")
-    guests = (
-        ("shared", paused("shared", *machine, *backend(
-            "memory-backend-memfd,share=on"))),
-        ("file-backed", paused("file", *machine, *backend(
-            f"memory-backend-file,mem-path={on_disk}"))),
-        ("file-backed", paused("huge", *machine, *backend(
-            "memory-backend-memfd,share=off,hugetlb=on,reserve=off"))),
-        ("all memory is locked",
-         paused("locked", "-overcommit", "mem-lock=on")),
+    file = f"memory-backend-file,mem-path={on_disk},share="
+    kinds = (
+        ("shared", on_backend("memory-backend-memfd,share=on")),
+        ("shared", on_backend("memory-backend-ram,share=on")),
+        ("shared", on_backend(file + "on")),
+        ("file-backed", on_backend(file + "off")),
+        ("file-backed", on_backend(file + "off,prealloc=on")),
+        ("file-backed", on_backend("memory-backend-memfd,share=off")),
+        ("file-backed", ("-mem-path", os.environ["BUILD_DIR"])),
+        ("file-backed", on_backend(
+            "memory-backend-memfd,share=off,hugetlb=on,reserve=off")),
+        *(("all memory is locked", ("-overcommit", "mem-lock=" + how))
+          for how in locks()),
     )
     try:
-        for why, guest in guests:
-            refused(guest, why)
+        for n, (why, args) in enumerate(kinds):
+            refused(paused(f"refused{n}", *args), why)
     finally:
         os.unlink(on_disk)
+
+
+def check_mixed():
+    """Each node of its own kind: one merges, the other says why not."""
+    guest = paused("mixed", *backend("memory-backend-ram", "128M", "m0"),
+                   *backend("memory-backend-memfd,share=on", "128M", "m1"),
+                   "-smp", "2", "-numa", "node,cpus=0,memdev=m0",
+                   "-numa", "node,cpus=1,memdev=m1")
+    first, second = (b for b in blocks(guest) if b["bytes"] == 128 << 20)
+    assert first["state"] == "merging" and not first["reason"], first
+    assert second["state"] == "refused" and "shared" in second["reason"]
+    guest.wait("a scan", lambda: guest.stats()["full_scans"] > 0)
 
 
 def check_unwanted():
@@ -105,6 +136,7 @@ def check_bad_value():
 
 check_merging()
 check_refused()
+check_mixed()
 check_unwanted()
 check_hotplug()
 check_bad_value()

@@ -197,6 +197,30 @@ static void refused_kinds(void)
 	CHECK(preload_holds(ram, 0, RAM_PAGES));
 }
 
+/* Also what is named after it: QEMU locks before it has all its blocks. */
+static void locked_for_good(void)
+{
+	const char *sanitizer = getenv("TF_SANITIZE");
+	char *ram, *later;
+
+	if (sanitizer && *sanitizer) {
+		printf("skip: locked_for_good: a sanitizer makes mlockall() do "
+		       "nothing\n");
+		return;
+	}
+	ram = preload_merged();
+	CHECK(!mlockall(MCL_CURRENT | MCL_ONFAULT));
+	later = preload_map();
+	CHECK(!madvise(later, RAM_BYTES, MADV_MERGEABLE));
+	preload_wait(later, "refused");
+	preload_wait(ram, "refused");
+	CHECK(preload_block(later, state, reason, sizeof(state)));
+	CHECK(strstr(reason, "mlockall"));
+	CHECK(preload_has_reason("mlockall"));
+	CHECK(preload_holds(ram, 0, RAM_PAGES));
+	CHECK(preload_holds(later, 0, RAM_PAGES));
+}
+
 static void unwanted(void)
 {
 	char *ram = preload_merged();
@@ -243,6 +267,7 @@ static const struct preload_case cases[] = {
 	{ .name = "remapped", .run = remapped },
 	{ .name = "watched", .run = watched },
 	{ .name = "refused_kinds", .run = refused_kinds },
+	{ .name = "locked_for_good", .run = locked_for_good },
 	{ .name = "unwanted", .run = unwanted },
 	{ .name = "forked", .run = forked },
 };

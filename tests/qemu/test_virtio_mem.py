@@ -50,10 +50,11 @@ def grows_and_shrinks(guest):
     guest.rounds(1)
 
 
-def start(name, backend):
+def start(name, backend, device):
     guest = Guest(name, "-m", "256M,maxmem=1G", "-object",
                   f"memory-backend-ram,id=m,size={SIZE}{backend}", "-device",
-                  "virtio-mem-pci,id=v,memdev=m,requested-size=0", obeys=True,
+                  "virtio-mem-pci,id=v,memdev=m,requested-size=0" + device,
+                  obeys=True,
                   append="memhp_default_state=online_movable")
     guest.ready()
     guest.merged(2000)
@@ -61,9 +62,10 @@ def start(name, backend):
 
 
 def main():
-    for name, backend in (("plain", ""), ("unreserved", ",reserve=off")):
-        guest = start(name, backend)
-        print(name, block(guest)["state"], block(guest)["reason"])
+    for name, backend, device in (("plain", "", ""),
+                                  ("unreserved", ",reserve=off", ""),
+                                  ("prealloc", "", ",prealloc=on")):
+        guest = start(name, backend, device)
         for _ in range(2):
             grows_and_shrinks(guest)
         guest.qmp("quit")

@@ -155,6 +155,8 @@ static void *scan_main(void *arg)
 			if (tq_scan_is_on())
 				rest = pass_and_rest(&nap, life->env.pace);
 			tq_life_let_go();
+		} else {
+			wait = tq_blocks_attach(wait); /* which refuses them */
 		}
 		if (poll(&woken, 1, (int)(rest < wait ? rest : wait)) > 0)
 			(void)!read(woken.fd, &n, sizeof(n));
