@@ -25,8 +25,10 @@ static void ctl_is_a_file(void)
 {
 	const char *ctl = getenv("TWINFOLD_CTL");
 	struct stat st;
-	int fd = open(ctl, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd;
 
+	CHECK(ctl);
+	fd = open(ctl, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	CHECK(fd >= 0);
 	close(fd);
 	preload_kernels_own();
@@ -51,15 +53,16 @@ static int ctl_socket(bool listens)
 /* Another process has it, and answers nobody. */
 static void ctl_is_taken(void)
 {
+	const char *ctl = getenv("TWINFOLD_CTL");
 	int taken = ctl_socket(true), last = 0;
 
 	for (int i = 0; i < 16 && last >= 0; i++)
 		last = ctl_socket(false);
-	CHECK(last == -EAGAIN);
+	CHECK(ctl && last == -EAGAIN);
 	alarm(10);
 	preload_kernels_own();
 	close(taken);
-	unlink(getenv("TWINFOLD_CTL"));
+	unlink(ctl);
 }
 
 static void log_path(char *ret, size_t size)
