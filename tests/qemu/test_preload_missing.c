@@ -134,7 +134,8 @@ static int begin_with(int resource, rlim_t n)
 	struct rlimit was, less;
 	char *ram;
 
-	CHECK(ctl && !getrlimit(resource, &was));
+	CHECK(ctl);
+	CHECK(!getrlimit(resource, &was));
 	less = was;
 	less.rlim_cur = n;
 	alarm(20);
