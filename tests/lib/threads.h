@@ -18,7 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define WORKER_PATIENCE 10
+#define WORKER_PATIENCE 30
 
 struct worker {
 	const char *name;

@@ -19,122 +19,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/chain.h"
 #include "engine/state.h"
 #include "lib/leak.h"
-#include "lib/load_world.h"
+#include "lib/storm.h"
 #include "ras/internal.h"
 #include "twinfold/ras.h"
 
 #define FAULTS 2000ul
 #define SHARING 8 /* of one dup */
 
-#define ZONE 512u  /* pages: one block */
-#define MANY 1024u /* pages of the contents with many copies */
-#define CONTENTS 16u
-#define ZERO_AT MANY
-#define UNIQUE_AT (ZERO_AT + ZONE)
-#define LONE_AT (UNIQUE_AT + ZONE)
-#define LONE_GROUPS (ZONE / 4)
-#define PAGES (LONE_AT + ZONE)
-
-#define WORDS (TF_PAGE / sizeof(uint64_t))
-
-struct storm {
-	struct world world;
-	pthread_mutex_t lock[PAGES]; /* of a page, by rising number */
-	char *shadow;                /* what it holds, under its lock */
-	uint64_t fresh;              /* unique numbers, under atomics */
-	struct worker faulter, writer[2], reader, unmerger, discarder, merger;
-	uint64_t target;
-	/* The faulter's. */
-	uint64_t faults, healed, told, vmces;
-	/* Each the one worker's. */
-	uint64_t unmerges, refused, discards;
-	atomic_ulong writes, reads;
-};
-
-/* A page as the engine sees it. */
-struct look {
-	unsigned state;
-	unsigned twins; /* other healthy dups of its content */
-};
-
-static char *page_at(const struct storm *s, unsigned page)
-{
-	return s->world.ram + page * TF_PAGE;
-}
-
-static char *shadow_at(const struct storm *s, unsigned page)
-{
-	return s->shadow + page * TF_PAGE;
-}
-
-static void lock_pages(struct storm *s, unsigned page, unsigned n,
-		       unsigned step)
-{
-	for (unsigned i = 0; i < n; i++)
-		pthread_mutex_lock(&s->lock[page + i * step]);
-}
-
-static void unlock_pages(struct storm *s, unsigned page, unsigned n,
-			 unsigned step)
-{
-	for (unsigned i = 0; i < n; i++)
-		pthread_mutex_unlock(&s->lock[page + i * step]);
-}
-
-static void make_content(char *page, uint64_t no)
-{
-	for (unsigned i = 0; i < WORDS; i++)
-		((uint64_t *)page)[i] =
-			no ? no * UINT64_C(0x9e3779b97f4a7c15) + i : 0;
-}
-
-/* What the page is to return to. Caller holds its lock. */
-static void fill(struct storm *s, unsigned page)
-{
-	uint64_t no = page % CONTENTS + 1;
-
-	if (page >= LONE_AT)
-		no = 1000 + page % LONE_GROUPS;
-	else if (page >= UNIQUE_AT)
-		no = 1000000 +
-		     atomic_fetch_add_explicit((_Atomic uint64_t *)&s->fresh, 1,
-					       memory_order_relaxed);
-	else if (page >= ZERO_AT)
-		no = 0;
-	make_content(shadow_at(s, page), no);
-	memcpy(page_at(s, page), shadow_at(s, page), TF_PAGE);
-}
-
-static bool is_right(const struct storm *s, unsigned page)
-{
-	return memcmp(page_at(s, page), shadow_at(s, page), TF_PAGE) == 0;
-}
-
-static void verify(const struct storm *s, unsigned page, const char *who)
-{
-	const uint64_t *is = (uint64_t *)page_at(s, page);
-
-	if (!is_right(s, page))
-		test_fail("%s: page %u has wrong bytes (%#llx, to be %#llx), "
-			  "now %s",
-			  who, page, (unsigned long long)is[0],
-			  *(unsigned long long *)shadow_at(s, page),
-			  is_right(s, page) ? "right" : "wrong still");
-}
-
 static void read_loop(struct worker *me)
 {
 	struct storm *s = me->arg;
 
 	while (!worker_stopped(me)) {
-		unsigned page = (unsigned)(test_random(&me->rng) % PAGES);
+		unsigned page = (unsigned)(test_random(&me->rng) % STORM_PAGES);
 
-		lock_pages(s, page, 1, 1);
-		verify(s, page, "a reader");
-		unlock_pages(s, page, 1, 1);
+		storm_lock(s, page, 1, 1);
+		storm_verify(s, page, "a reader");
+		storm_unlock(s, page, 1, 1);
 		atomic_fetch_add(&s->reads, 1);
 		worker_step(me);
 	}
@@ -143,16 +46,16 @@ static void read_loop(struct worker *me)
 /* One word, and the next time the common content again. */
 static void write_one(struct storm *s, unsigned page, uint64_t *rng)
 {
-	unsigned word = (unsigned)(test_random(rng) % WORDS);
+	unsigned word = (unsigned)(test_random(rng) % STORM_WORDS);
 	uint64_t value = test_random(rng);
 
-	verify(s, page, "a writer, before");
-	((uint64_t *)shadow_at(s, page))[word] = value;
-	__atomic_store_n((uint64_t *)page_at(s, page) + word, value,
+	storm_verify(s, page, "a writer, before");
+	((uint64_t *)storm_shadow(s, page))[word] = value;
+	__atomic_store_n((uint64_t *)storm_page(s, page) + word, value,
 			 __ATOMIC_RELAXED);
-	verify(s, page, "a writer, after");
-	fill(s, page);
-	verify(s, page, "a writer, at the end");
+	storm_verify(s, page, "a writer, after");
+	storm_fill(s, page);
+	storm_verify(s, page, "a writer, at the end");
 }
 
 static void write_loop(struct worker *me)
@@ -160,11 +63,12 @@ static void write_loop(struct worker *me)
 	struct storm *s = me->arg;
 
 	while (!worker_stopped(me)) {
-		unsigned page = (unsigned)(test_random(&me->rng) % UNIQUE_AT);
+		unsigned page =
+			(unsigned)(test_random(&me->rng) % STORM_UNIQUE_AT);
 
-		lock_pages(s, page, 1, 1);
+		storm_lock(s, page, 1, 1);
 		write_one(s, page, &me->rng);
-		unlock_pages(s, page, 1, 1);
+		storm_unlock(s, page, 1, 1);
 		atomic_fetch_add(&s->writes, 1);
 		worker_step(me);
 		if (test_random(&me->rng) % 4 == 0)
@@ -177,18 +81,19 @@ static void unmerge_loop(struct worker *me)
 	struct storm *s = me->arg;
 
 	while (!worker_stopped(me)) {
-		unsigned page = (unsigned)(test_random(&me->rng) % (MANY - 8));
+		unsigned page =
+			(unsigned)(test_random(&me->rng) % (STORM_MANY - 8));
 		unsigned n = 1 + (unsigned)(test_random(&me->rng) % 8);
 		int err;
 
-		lock_pages(s, page, n, 1);
+		storm_lock(s, page, n, 1);
 		err = tf_guest_unmerge(s->world.guest, page * TF_PAGE,
 				       n * TF_PAGE);
 		/* A page of it may be lost just now. */
 		CHECK(err == 0 || err == -EHWPOISON);
 		for (unsigned i = page; i < page + n; i++)
-			verify(s, i, "the un-merging thread");
-		unlock_pages(s, page, n, 1);
+			storm_verify(s, i, "the un-merging thread");
+		storm_unlock(s, page, n, 1);
 		s->refused += err != 0;
 		s->unmerges++;
 		worker_step(me);
@@ -199,9 +104,9 @@ static void unmerge_loop(struct worker *me)
 static void give_up(struct storm *s, unsigned page)
 {
 	CHECK(tf_guest_discard(s->world.guest, page * TF_PAGE, TF_PAGE) == 0);
-	memset(shadow_at(s, page), 0, TF_PAGE);
-	verify(s, page, "after a discard");
-	fill(s, page);
+	memset(storm_shadow(s, page), 0, TF_PAGE);
+	storm_verify(s, page, "after a discard");
+	storm_fill(s, page);
 }
 
 static void discard_loop(struct worker *me)
@@ -209,12 +114,13 @@ static void discard_loop(struct worker *me)
 	struct storm *s = me->arg;
 
 	while (!worker_stopped(me)) {
-		unsigned page = (unsigned)(test_random(&me->rng) % UNIQUE_AT);
+		unsigned page =
+			(unsigned)(test_random(&me->rng) % STORM_UNIQUE_AT);
 
-		lock_pages(s, page, 1, 1);
-		verify(s, page, "the discarding thread");
+		storm_lock(s, page, 1, 1);
+		storm_verify(s, page, "the discarding thread");
 		give_up(s, page);
-		unlock_pages(s, page, 1, 1);
+		storm_unlock(s, page, 1, 1);
 		s->discards++;
 		worker_step(me);
 		test_nap(0.001);
@@ -230,32 +136,6 @@ static void merge_loop(struct worker *me)
 		worker_step(me);
 		test_nap(0.001); /* let the faulter have its turn */
 	}
-}
-
-static struct look look_at(const struct storm *s, unsigned page)
-{
-	struct tf_engine *e = s->world.engine;
-	char *addr = page_at(s, page);
-	struct look l = { 0 };
-	struct tf_region *r;
-	struct tf_block *b;
-
-	pthread_mutex_lock(&e->lock);
-	r = tf_region_at(e, addr);
-	b = tf_block_find(r, tf_region_block_of(r, addr));
-	if (b) {
-		const struct tf_frame *f =
-			&b->frames[tf_region_page_of(r, addr)];
-		uint32_t dup = f->shared.dup;
-
-		l.state = f->state;
-		if (l.state == TF_FRAME_SHARED)
-			for (uint32_t id = tf_dup_get(e, dup)->next; id != dup;
-			     id = tf_dup_get(e, id)->next)
-				l.twins += !tf_dup_get(e, id)->bad;
-	}
-	pthread_mutex_unlock(&e->lock);
-	return l;
 }
 
 /* Until the healer has answered everybody. */
@@ -274,20 +154,20 @@ static bool take_vmces(struct storm *s, unsigned page, unsigned first,
 		       unsigned n, unsigned step)
 {
 	struct tf_vmce v = { .size = sizeof(v) };
-	uint8_t told[PAGES] = { 0 };
+	uint8_t told[STORM_PAGES] = { 0 };
 
 	while (!tf_ras_take_vmce(s->world.engine, 0, &v)) {
 		CHECK(v.guest == s->world.guest && v.gpa % TF_PAGE == 0);
-		CHECK(v.gpa / TF_PAGE < PAGES);
+		CHECK(v.gpa / TF_PAGE < STORM_PAGES);
 		CHECK(++told[v.gpa / TF_PAGE] == 1);
 		s->vmces++;
 	}
-	for (unsigned i = 0; i < PAGES; i++) {
+	for (unsigned i = 0; i < STORM_PAGES; i++) {
 		bool may = i == page;
 
 		for (unsigned k = 0; k < n; k++)
 			may |= i == first + k * step &&
-			       look_at(s, i).state == TF_FRAME_COW;
+			       storm_look(s, i).state == TF_FRAME_COW;
 		if (told[i] && !may)
 			test_fail("page %u was hit, and a vMCE for page %u "
 				  "came",
@@ -302,8 +182,8 @@ static bool take_vmces(struct storm *s, unsigned page, unsigned first,
 
 /* What must have become of the page, and what has. A pass may have come
  * between a look and the fault: only what was so before and after counts. */
-static void judge(const struct storm *s, unsigned page, struct look before,
-		  struct look after, bool told)
+static void judge(const struct storm *s, unsigned page,
+		  struct storm_look before, struct storm_look after, bool told)
 {
 	bool must_heal =
 		before.state == after.state &&
@@ -314,26 +194,27 @@ static void judge(const struct storm *s, unsigned page, struct look before,
 		test_fail("page %u was lost, though its content (state %u, %u "
 			  "other copies) has a source",
 			  page, before.state, before.twins);
-	if (!told && page >= UNIQUE_AT && page < LONE_AT)
+	if (!told && page >= STORM_UNIQUE_AT && page < STORM_LONE_AT)
 		test_fail("unique page %u was lost, and no vMCE came", page);
 	if (!told)
-		verify(s, page, "a healed page");
+		storm_verify(s, page, "a healed page");
 }
 
 /* Lose a page, touch it, see what comes. Its locks are held. */
 static void hit(struct storm *s, unsigned page, unsigned first, unsigned n,
 		unsigned step)
 {
-	struct look before = look_at(s, page), after;
+	struct storm_look before = storm_look(s, page), after;
 	bool told;
 
 	/* All but one copy of a content with many may be broken just now. */
-	if (page < MANY && before.state == TF_FRAME_SHARED && !before.twins)
+	if (page < STORM_MANY && before.state == TF_FRAME_SHARED &&
+	    !before.twins)
 		return;
 	CHECK(tf_ras_inject(s->world.engine, s->world.guest, page * TF_PAGE,
 			    TF_INJECT_SIM) == 0);
-	after = look_at(s, page);
-	(void)*(volatile const char *)page_at(s, page);
+	after = storm_look(s, page);
+	(void)*(volatile const char *)storm_page(s, page);
 	settle(s);
 	told = take_vmces(s, page, first, n, step);
 	judge(s, page, before, after, told);
@@ -351,24 +232,24 @@ static void fault_loop(struct worker *me)
 
 	while (s->faults < s->target) {
 		unsigned zone = (unsigned)(test_random(&me->rng) % 20);
-		unsigned at = (unsigned)(test_random(&me->rng) % ZONE);
+		unsigned at = (unsigned)(test_random(&me->rng) % STORM_ZONE);
 		unsigned page = at, first, n = 1, step = 1;
 
 		if (zone < 12)
-			page += (zone & 1) * ZONE;
+			page += (zone & 1) * STORM_ZONE;
 		else
-			page += zone < 15 ? ZERO_AT :
-				zone < 18 ? UNIQUE_AT :
-					    LONE_AT;
+			page += zone < 15 ? STORM_ZERO_AT :
+				zone < 18 ? STORM_UNIQUE_AT :
+					    STORM_LONE_AT;
 		first = page;
-		if (page >= LONE_AT) {
-			first = LONE_AT + at % LONE_GROUPS;
-			n = ZONE / LONE_GROUPS;
-			step = LONE_GROUPS;
+		if (page >= STORM_LONE_AT) {
+			first = STORM_LONE_AT + at % STORM_LONE_GROUPS;
+			n = STORM_ZONE / STORM_LONE_GROUPS;
+			step = STORM_LONE_GROUPS;
 		}
-		lock_pages(s, first, n, step);
+		storm_lock(s, first, n, step);
 		hit(s, page, first, n, step);
-		unlock_pages(s, first, n, step);
+		storm_unlock(s, first, n, step);
 		worker_step(me);
 	}
 }
@@ -382,13 +263,13 @@ static void storm_open(struct storm *s, uint64_t faults)
 	world_opts(&opts, SHARING);
 	opts.smart_scan = 0;
 	opts.log = NULL;
-	world_open(&s->world, PAGES, &opts, NULL);
+	world_open(&s->world, STORM_PAGES, &opts, NULL);
 	CHECK(tf_ras_install(s->world.engine, NULL) == 0);
-	s->shadow = malloc(PAGES * TF_PAGE);
+	s->shadow = malloc(STORM_PAGES * TF_PAGE);
 	CHECK(s->shadow);
-	for (unsigned i = 0; i < PAGES; i++) {
+	for (unsigned i = 0; i < STORM_PAGES; i++) {
 		pthread_mutex_init(&s->lock[i], NULL);
-		fill(s, i);
+		storm_fill(s, i);
 	}
 	world_passes(&s->world, 4);
 }
@@ -397,8 +278,8 @@ static void storm_close(struct storm *s)
 {
 	struct tf_stats stats;
 
-	for (unsigned i = 0; i < PAGES; i++)
-		verify(s, i, "at the end");
+	for (unsigned i = 0; i < STORM_PAGES; i++)
+		storm_verify(s, i, "at the end");
 	settle(s);
 	world_check(&s->world);
 	world_stats(&s->world, &stats);
@@ -418,7 +299,7 @@ static void storm_close(struct storm *s)
 	       (unsigned long long)s->discards);
 	settle(s);
 	world_close(&s->world);
-	for (unsigned i = 0; i < PAGES; i++)
+	for (unsigned i = 0; i < STORM_PAGES; i++)
 		pthread_mutex_destroy(&s->lock[i]);
 	free(s->shadow);
 }
