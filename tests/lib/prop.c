@@ -56,6 +56,7 @@ void prop_take_step(struct prop_rng *r, const struct prop_step *steps, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		total += steps[i].weight;
+	PROP_EXPECT(total, "no step has a weight");
 	at = prop_below(r, total);
 	for (; at >= steps->weight; steps++)
 		at -= steps->weight;
