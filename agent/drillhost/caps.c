@@ -2,6 +2,7 @@
 /* See caps.h. */
 #include "agent/drillhost/caps.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #include "twinfold/vmm.h"
 
 #define MEMORY "/sys/devices/system/memory/"
+#define MACHINE "/sys/class/dmi/id/product_version"
 #define FEATURE_POISON (UINT64_C(1) << 14) /* UFFD_FEATURE_POISON, 6.6 */
 
 static bool has_word(const char *path, const char *word)
@@ -77,10 +79,35 @@ static bool has_succor(void)
 	return has_word("/proc/cpuinfo", " succor");
 }
 
+/* Whether the QEMU that emulates this host, and names the machine after itself
+ * (pc-i440fx-10.0), is 8.1 or later. */
+static bool runs_new_code(void)
+{
+	unsigned major = 0, minor = 0;
+	char name[64] = "";
+	FILE *file = fopen(MACHINE, "re");
+	const char *at;
+
+	if (file && fscanf(file, "%63s", name) != 1)
+		*name = '\0';
+	if (file)
+		fclose(file);
+	at = strrchr(name, '-');
+	if (!at || sscanf(at, "-%u.%u", &major, &minor) != 2)
+		return false;
+	return major > 8 || (major == 8 && minor >= 1);
+}
+
+/*
+ * Older QEMUs may go on running code that the kernel has replaced. When the first
+ * guest starts, the kernel puts into its scheduler the calls that tell KVM on which
+ * CPU a guest runs; where they are missed, nobody tells that CPU that a page of
+ * the guest was moved.
+ */
 static bool has_nested_kvm(void)
 {
 	struct tf_vm *vm = NULL;
-	int r = tf_vm_create(NULL, &vm);
+	int r = runs_new_code() ? tf_vm_create(NULL, &vm) : -ENOTSUP;
 
 	tf_vm_destroy(vm);
 	return !r;
@@ -184,7 +211,10 @@ static const struct {
 	[CAP_SUCCOR] = { "succor",
 			 "an AMD CPU that survives uncorrected errors",
 			 has_succor },
-	[CAP_NESTED_KVM] = { "nested-kvm", "/dev/kvm works", has_nested_kvm },
+	[CAP_NESTED_KVM] = { "nested-kvm",
+			     "/dev/kvm works, and the host is emulated by QEMU "
+			     "8.1 or later ('./dev setup' brings one)",
+			     has_nested_kvm },
 	[CAP_QEMU] = { "qemu", "qemu-system-x86_64 is there", has_qemu },
 	[CAP_QEMU_TELLS] = { "qemu-tells",
 			     "QEMU 9.1 or later: tells guests on AMD of lost "

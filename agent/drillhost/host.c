@@ -51,6 +51,7 @@ enum {
 
 struct command {
 	char initrd[64], log[80], cpus[16], mem[16];
+	char program[PATH_MAX + 32], data[PATH_MAX + 32], bios[PATH_MAX + 32];
 	char chardev[N_FDS][64];
 	char append[3 * PATH_MAX + 256];
 };
@@ -77,6 +78,18 @@ static void describe_append(const struct host_image *image,
 			 " numa=fake=%u", p->nodes);
 }
 
+/* The unpacked one, if it is there: QEMU before 8.1 may run code that the
+ * kernel has replaced. */
+static void describe_qemu(const struct host_image *image, struct command *ret)
+{
+	snprintf(ret->program, sizeof(ret->program), "%s%s%s", image->qemu,
+		 *image->qemu ? "/usr/bin/" : "", "qemu-system-x86_64");
+	snprintf(ret->data, sizeof(ret->data), "%s/usr/share/qemu",
+		 image->qemu);
+	snprintf(ret->bios, sizeof(ret->bios), "%s/usr/share/seabios",
+		 image->qemu);
+}
+
 static void describe(const struct host_image *image,
 		     const struct host_profile *p, const struct host *host,
 		     const int fds[N_FDS], struct command *ret)
@@ -93,21 +106,39 @@ static void describe(const struct host_image *image,
 	for (int i = 0; i < N_FDS; i++)
 		snprintf(ret->chardev[i], sizeof(ret->chardev[i]),
 			 "socket,id=%s,fd=%d", ids[i], fds[i]);
+	describe_qemu(image, ret);
 	describe_append(image, p, ret);
 }
 
 static char file_system[] = "local,path=/,mount_tag=hostroot,"
 			    "security_model=none,readonly=on,multidevs=remap";
 
-/* What QEMU says of itself goes to the log as well. A thread for each CPU: with
- * one for all, Linux guests under nested KVM hang. */
+/* What QEMU says of itself goes to the log as well. */
+static void prepare(const struct host_image *image, const struct host *host)
+{
+	char path[PATH_MAX + 32];
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_DFL);
+	dup2(host->log, STDOUT_FILENO);
+	dup2(host->log, STDERR_FILENO);
+	snprintf(path, sizeof(path), "%s/usr/lib/x86_64-linux-gnu",
+		 image->qemu);
+	if (*image->qemu)
+		setenv("LD_LIBRARY_PATH", path, 1);
+}
+
+/* A thread for each CPU: with one for all, Linux guests under nested KVM hang. */
 static _Noreturn void run(const struct host_image *image,
 			  const struct host *host, struct command *c)
 {
 	static char *const cpu[] = { "EPYC,+svm", "Skylake-Server" };
-	char *machine = host->profile.spare ? "q35" : "pc";
-	char *device = host->profile.spare ? "-device" : NULL;
-	char *argv[] = { "qemu-system-x86_64",
+	const bool spare = host->profile.spare;
+	char *argv[] = { c->program,
+			 "-L",
+			 c->data,
+			 "-L",
+			 c->bios,
 			 "-accel",
 			 "tcg,thread=multi",
 			 "-cpu",
@@ -148,17 +179,14 @@ static _Noreturn void run(const struct host_image *image,
 			 "-gdb",
 			 "chardev:gdb",
 			 "-machine",
-			 machine,
-			 device, /* what a guest can have comes last */
+			 spare ? "q35" : "pc",
+			 spare ? "-device" : NULL, /* for a guest: last */
 			 "edu",
 			 "-device",
 			 "intel-iommu",
 			 NULL };
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	signal(SIGPIPE, SIG_DFL);
-	dup2(host->log, STDOUT_FILENO);
-	dup2(host->log, STDERR_FILENO);
+	prepare(image, host);
 	execvp(argv[0], argv);
 	host_fail(TF_EXIT_HOST, "cannot run %s: %s", argv[0], strerror(errno));
 	_exit(TF_EXIT_HOST);

@@ -39,7 +39,7 @@ struct host_image {
 	char kernel[PATH_MAX];  /* of Linux guests inside as well */
 	char modules[PATH_MAX]; /* folder that has them somewhere below */
 	char build[PATH_MAX];   /* folder of this command */
-	char qemu[PATH_MAX];    /* an unpacked newer QEMU for inside, or "" */
+	char qemu[PATH_MAX];    /* an unpacked newer QEMU, or "" */
 	int initrd[2];          /* by vendor: a memfd */
 };
 

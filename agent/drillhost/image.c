@@ -219,11 +219,11 @@ int host_image_find(const char *kernel, const char *modules,
 		code = find_unpacked(ret);
 	if (code)
 		return code;
-	if (!places_in_path(QEMU_PROGRAM))
+	find_qemu(ret);
+	if (!*ret->qemu && !places_in_path(QEMU_PROGRAM))
 		return host_fail(
 			TF_EXIT_HOST,
 			"--backend mce: this host lacks " QEMU_PROGRAM);
-	find_qemu(ret);
 	return make_initrds(ret);
 }
 

@@ -39,6 +39,7 @@ struct inner_opts {
 	bool late; /* the kernel tells QEMU of no page that nobody touched */
 	enum confine confine;
 	bool assigned; /* with the host's spare PCI device */
+	bool early;    /* merged while it boots, too */
 };
 
 struct inner {
@@ -58,7 +59,8 @@ struct inner {
 /* ---- inner_start.c ---- */
 
 /* Boot it; both processes have been through their memory when this returns.
- * Nothing is merged before inner_merge(), as by KSM. */
+ * Nothing is merged before inner_merge(), unless opts.early: a guest that is
+ * merged at full pace takes several times as long to boot. */
 int inner_start(struct cell *cell, const struct inner_opts *opts,
 		struct inner *inner);
 
@@ -94,6 +96,8 @@ uint64_t inner_stat(struct inner *inner, const char *name);
 /* Where that guest page lies in QEMU, and in the drill host. */
 int inner_hva(struct inner *inner, uint64_t gpa, uint64_t *ret);
 int inner_pa(struct inner *inner, uint64_t gpa, uint64_t *ret);
+/* Have whoever merges begin. */
+int inner_start_merging(struct inner *inner);
 /* Merge all that has a twin; until that page is shared, and can be healed. */
 int inner_merge(struct inner *inner, enum inner_kind kind);
 

@@ -296,17 +296,22 @@ static int not_merged(struct inner *inner)
 			    -ETIMEDOUT);
 }
 
-int inner_merge(struct inner *inner, enum inner_kind kind)
+int inner_start_merging(struct inner *inner)
 {
-	enum inner_kind wait = kind == INNER_UNIQUE ? INNER_COMMON : kind;
-	double end = now() + WAIT_S;
 	int r = 0;
 
 	if (inner->cell->row->configuration == ROW_BASELINE)
 		r = start_ksm();
-	if (r)
-		return inner_failed(inner, "KSM cannot be started", r);
-	r = inner_command(inner, "start");
+	return r ? inner_failed(inner, "KSM cannot be started", r) :
+		   inner_command(inner, "start");
+}
+
+int inner_merge(struct inner *inner, enum inner_kind kind)
+{
+	enum inner_kind wait = kind == INNER_UNIQUE ? INNER_COMMON : kind;
+	double end = now() + WAIT_S;
+	int r = inner_start_merging(inner);
+
 	while (!r && !(is_shared(inner, wait) && is_recoverable(inner))) {
 		if (now() > end)
 			return not_merged(inner);

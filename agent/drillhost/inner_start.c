@@ -284,7 +284,8 @@ int inner_start(struct cell *cell, const struct inner_opts *opts,
 		r = monitor_begin(&inner->qmp);
 	if (r)
 		return inner_failed(inner, "QEMU cannot be started", r);
-	r = inner_command(inner, "stop");
+	r = opts->early ? inner_start_merging(inner) :
+			  inner_command(inner, "stop");
 	return r ? r : inner_rounds(inner, 2);
 }
 

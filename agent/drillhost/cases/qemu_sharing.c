@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A Linux guest of stock QEMU under nested KVM, and no fault: what is shared
- * inside the guest, and that the library knows KVM's memslots.
+ * A Linux guest of stock QEMU under nested KVM, and no fault: it is merged from
+ * the moment it starts, while its kernel boots and patches its own code; what is
+ * shared inside the guest, and that the library knows KVM's memslots.
  */
 #include <errno.h>
 
@@ -29,7 +30,8 @@ static void check_memslots(struct inner *inner)
 static void sharing(struct cell *cell)
 {
 	static struct inner inner;
-	int r = inner_start(cell, &(struct inner_opts){ 0 }, &inner);
+	const struct inner_opts opts = { .early = true };
+	int r = inner_start(cell, &opts, &inner);
 
 	if (!r)
 		r = inner_merge(&inner, INNER_COMMON);
@@ -47,7 +49,7 @@ static void sharing(struct cell *cell)
 
 const struct drill_case drill_qemu_sharing = {
 	.name = "qemu-sharing",
-	.fault = "QEMU: no fault, only sharing",
+	.fault = "QEMU: no fault, sharing from the start",
 	.host = { .vendor = HOST_AMD, .cpus = 2, .nodes = 1 },
 	.needs = CAP(NESTED_KVM) | CAP(QEMU) | CAP(MERGE),
 	.needs_baseline = CAP(KSM),
