@@ -33,9 +33,15 @@ def plug(guest):
     guest.qmp("device_add", driver="pc-dimm", id="d", memdev="m")
     guest.wait("the block", lambda: block_of(guest, DIMM))
     block = block_of(guest, DIMM)
-    guest.wait("pages of the DIMM merged",
-               lambda: pages_in(guest, block) > 500)
+    guest.tell("fill")
+    fills(guest, block)
     return block
+
+
+def fills(guest, block):
+    """What it was told to fill lies there, merged."""
+    guest.wait("pages of the DIMM merged",
+               lambda: pages_in(guest, block) > 2000)
 
 
 def dimms(guest):
@@ -74,14 +80,14 @@ def refuses(guest):
     breaks = guest.stats()["breaks"]
     guest.rounds(3)
     assert block_of(guest, DIMM)["state"] == "merging"
-    assert pages_in(guest, block) > 500
+    fills(guest, block)
     # It has not left the engine in between.
     guest.wait("breaks", lambda: guest.stats()["breaks"] > breaks)
     heals(guest)
 
 
 def start(name, policy):
-    guest = Guest(name, "-m", "256,slots=2,maxmem=1G",
+    guest = Guest(name, "-m", "256,slots=2,maxmem=1G", obeys=True,
                   append=f"memhp_default_state={policy}")
     guest.ready()
     guest.merged(2000)
@@ -102,6 +108,7 @@ def main():
         print("pages of the DIMM merged:", pages_in(guest, block))
         unplug(guest, block)
         guest.rounds(2)
+        guest.tell("drop")
     end(guest)
     # The guest's own tables go there, which nothing moves.
     guest = start("refuses", "online_kernel")
