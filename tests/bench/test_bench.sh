@@ -5,18 +5,7 @@
 # Smoke test of `twinfold bench`: every case runs at a small size and has its
 # keys, and the host's settings are afterwards as before, also when the bench
 # is interrupted or its measuring process dies. Figures are not judged here.
-set -euo pipefail
-
-: "${TWINFOLD:?the path of the command}"
-ksm=/sys/kernel/mm/ksm
-settings=(/proc/sys/vm/max_map_count)
-for name in run sleep_millisecs pages_to_scan smart_scan use_zero_pages \
-	max_page_sharing merge_across_nodes advisor_mode; do
-	[[ -e $ksm/$name ]] && settings+=("$ksm/$name")
-done
-work=$(mktemp -d)
-running=
-trap '[[ -z $running ]] || { kill "$running" && wait; }; rm -rf "$work"' EXIT
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 failures=0
 skipped=0
 ran=0
@@ -25,16 +14,6 @@ fail() {
 	echo "FAIL: $*" >&2
 	failures=$((failures + 1))
 }
-
-# At rest: whoever changes them holds this lock, as `twinfold bench` does.
-show_settings() {
-	(
-		flock -w 60 9 || echo "another program has changed them"
-		grep -H . "${settings[@]}"
-	) 9</proc/sys/vm/max_map_count
-}
-
-before=$(show_settings)
 
 same_settings() {
 	local now
@@ -168,15 +147,6 @@ check_dead_child() {
 	child=$(cut -d ' ' -f 1 "/proc/$running/task/$running/children")
 	kill -s KILL "$child"
 	end_long "dead child" 1
-}
-
-check_usage() {
-	local rc=0
-
-	# shellcheck disable=SC2086
-	"$TWINFOLD" bench $1 >"$work/out" 2>"$work/err" || rc=$?
-	[[ $rc -eq 2 ]] || fail "$1: exit $rc, not 2"
-	grep -q "$2" "$work/err" || fail "$1: no word of '$2' on stderr"
 }
 
 mapfile -t converge < <(sides cpu_s wall_s shared sharing net_saved_bytes vmas)

@@ -5,40 +5,12 @@
 # `twinfold bench qemu` with one small guest: the result has its keys, both
 # sides have shared pages, the host's settings are as before, and no QEMU and
 # no socket is left, also when it is interrupted. Figures are not judged.
-set -euo pipefail
-
-: "${TWINFOLD:?the path of the command}"
-ksm=/sys/kernel/mm/ksm
-settings=(/proc/sys/vm/max_map_count)
-for name in run sleep_millisecs pages_to_scan smart_scan use_zero_pages \
-	max_page_sharing merge_across_nodes advisor_mode; do
-	[[ -e $ksm/$name ]] && settings+=("$ksm/$name")
-done
-work=$(mktemp -d)
-running=
-trap '[[ -z $running ]] || { kill "$running" && wait; }; rm -rf "$work"' EXIT
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 fail() {
 	echo "FAIL: $*" >&2
 	tail -n 5 "$work/err" >&2
 	exit 1
-}
-
-# At rest: whoever changes them holds this lock, as `twinfold bench` does.
-show_settings() {
-	(
-		flock -w 60 9 || echo "another program has changed them"
-		grep -H . "${settings[@]}"
-	) 9</proc/sys/vm/max_map_count
-}
-
-check_usage() {
-	local rc=0
-
-	# shellcheck disable=SC2086
-	"$TWINFOLD" bench qemu $1 >"$work/out" 2>"$work/err" || rc=$?
-	[[ $rc -eq 2 ]] || fail "$1: exit $rc, not 2"
-	[[ ! -s $work/out ]] || fail "$1: something on stdout"
 }
 
 # What runs with the kernel that only this test names.
@@ -56,7 +28,6 @@ check_left() {
 		fail "$1: settings changed"
 }
 
-before=$(show_settings)
 check_usage "--mem 16"
 check_usage "--guests 0"
 check_usage "--kernel $work/none"
