@@ -100,6 +100,7 @@ struct tiny {
 		_Atomic uint32_t clear; /* the answer of port 0x81 */
 		_Atomic unsigned n;     /* machine checks */
 		_Atomic unsigned reads;
+		atomic_bool ready; /* its machine checks are on */
 		uint32_t gpa[BURST];
 		uint32_t value;
 	} cpu[2];
@@ -125,7 +126,10 @@ static uint32_t tiny_in(void *user, uint16_t port)
 {
 	struct cpu *c = user;
 
-	return port == 0x80 ? atomic_exchange(&c->todo, 0) : c->clear;
+	if (port != 0x80)
+		return c->clear;
+	c->ready = true;
+	return atomic_exchange(&c->todo, 0);
 }
 
 static void tiny_add(struct tiny *t, unsigned n)
@@ -141,6 +145,13 @@ static void tiny_add(struct tiny *t, unsigned n)
 	assert_int_equal(tf_vcpu_boot32(c->vcpu, TINY_CODE, 0x8000 - n * 4096),
 			 0);
 	assert_int_equal(tf_vcpu_start(c->vcpu), 0);
+}
+
+static void wait_ready(const struct cpu *c)
+{
+	for (int i = 0; i < PATIENCE_S * 1000 && !c->ready; i++)
+		nap(1);
+	assert_true(c->ready);
 }
 
 static void tiny_open(struct tiny *t, unsigned cpus)
@@ -159,7 +170,8 @@ static void tiny_open(struct tiny *t, unsigned cpus)
 	memset(tf_vm_hva(t->vm, TINY_DATA, MIB), 0x5a, MIB);
 	for (unsigned n = 0; n < cpus; n++)
 		tiny_add(t, n);
-	nap(20); /* machine checks are on now */
+	for (unsigned n = 0; n < cpus; n++)
+		wait_ready(&t->cpu[n]);
 }
 
 static void tiny_close(struct tiny *t)
