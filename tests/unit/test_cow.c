@@ -156,6 +156,19 @@ static void memory_with_a_copied_page_comes_back(void **state)
 	unit_close(&u);
 }
 
+/* Something else is mapped there, and registered: no copy is known. */
+static void map_over(struct unit *u, struct tf_guest *g, char *ram)
+{
+	assert_ptr_equal(mmap(ram, PAGES * TF_PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				      MAP_FIXED,
+			      -1, 0),
+			 ram);
+	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
+	assert_int_equal(unit_stats(u).pages_cow, 0);
+	assert_int_equal(u->e->n.dups, 0);
+}
+
 /* The embedder has mapped something else there. */
 static void what_was_mapped_over_is_forgotten(void **state)
 {
@@ -165,14 +178,7 @@ static void what_was_mapped_over_is_forgotten(void **state)
 
 	(void)state;
 	g = open_copied(&u, &ram);
-	assert_ptr_equal(mmap(ram, PAGES * TF_PAGE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-				      MAP_FIXED,
-			      -1, 0),
-			 ram);
-	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
-	assert_int_equal(unit_stats(&u).pages_cow, 0);
-	assert_int_equal(u.e->n.dups, 0);
+	map_over(&u, g, ram);
 	unit_fill_run(ram, HALF, 1);
 	unit_fill_run(ram + HALF * TF_PAGE, HALF, 1);
 	unit_passes(&u, 3);
@@ -193,14 +199,7 @@ static void a_refusal_leaves_no_memory_of_it(void **state)
 			 0);
 	assert_int_equal(tf_guest_add_memslot(g, 0, 0, ram, PAGES * TF_PAGE),
 			 -EOPNOTSUPP);
-	assert_ptr_equal(mmap(ram, PAGES * TF_PAGE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-				      MAP_FIXED,
-			      -1, 0),
-			 ram);
-	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
-	assert_int_equal(unit_stats(&u).pages_cow, 0);
-	assert_int_equal(u.e->n.dups, 0);
+	map_over(&u, g, ram);
 	unit_close(&u);
 }
 
