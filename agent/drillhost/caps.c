@@ -101,8 +101,7 @@ static bool runs_new_code(void)
 /*
  * Older QEMUs may go on running code that the kernel has replaced. When the first
  * guest starts, the kernel puts into its scheduler the calls that tell KVM on which
- * CPU a guest runs; where they are missed, nobody tells that CPU that a page of
- * the guest was moved.
+ * CPU a guest runs: it panics there, or KVM misses them.
  */
 static bool has_nested_kvm(void)
 {
