@@ -104,6 +104,14 @@ static void log_is_full(void)
 	unlink(path);
 }
 
+/* Perhaps it is misspelt: that is said, and the others count. */
+static void name_is_none(void)
+{
+	char *ram = preload_merged();
+
+	CHECK(preload_holds(ram, 0, RAM_PAGES));
+}
+
 #define BAD(name_, value, said_)                                               \
 	{                                                                      \
 		.name = name_, .run = preload_left_alone, .env = { value },    \
@@ -152,6 +160,10 @@ static const struct preload_case cases[] = {
 	  .run = log_without_reader,
 	  .said = "cannot be written" },
 	{ .name = "log_full", .run = log_is_full },
+	{ .name = "name_unknown",
+	  .run = name_is_none,
+	  .env = { "TWINFOLD_PACES=90" },
+	  .said = "TWINFOLD_PACES: there is no such setting" },
 };
 
 int main(int argc, char **argv)

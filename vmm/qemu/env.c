@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * TWINFOLD_* of the environment. A value that cannot be is named, never
- * replaced by a default. Reads only; no lock.
+ * replaced by a default, and so is a name that is none. Reads only; no lock.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "vmm/qemu/preload.h"
 
+#define PREFIX "TWINFOLD_"
 #define PACE_DEFAULT 25
 
 __attribute__((format(printf, 2, 3))) static void bad(struct tq_env *env,
@@ -100,6 +102,30 @@ static const char *read_path(struct tq_env *env, const char *name, size_t max)
 	return NULL;
 }
 
+static bool is_ours(const char *entry)
+{
+	static const char *const names[] = { "MODE=", "PACE=",   "CTL=",
+					     "LOG=",  "DOMAIN=", "AGENT=" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strncmp(entry, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
+/* A misspelt name would leave a default in force, without a word. */
+static void find_unknown(struct tq_env *env)
+{
+	for (char **e = environ; e && *e; e++) {
+		if (strncmp(*e, PREFIX, strlen(PREFIX)) != 0 ||
+		    is_ours(*e + strlen(PREFIX)))
+			continue;
+		snprintf(env->unknown, sizeof(env->unknown), "%.*s",
+			 (int)strcspn(*e, "="), *e);
+		return;
+	}
+}
+
 void tq_env_read(struct tq_env *env)
 {
 	const size_t socket_max = sizeof(((struct sockaddr_un *)0)->sun_path);
@@ -113,4 +139,5 @@ void tq_env_read(struct tq_env *env)
 	env->agent = read_path(env, "TWINFOLD_AGENT", socket_max);
 	if (!log || strcmp(log, "stderr") != 0)
 		env->log = read_path(env, "TWINFOLD_LOG", 4096);
+	find_unknown(env);
 }

@@ -157,6 +157,11 @@ static void begin(void)
 		       life.env.bad);
 	if (err || life.env.bad[0])
 		return;
+	if (life.env.unknown[0])
+		tq_say(TF_LOG_WARNING,
+		       "%s: there is no such setting, it is ignored; see "
+		       "libtwinfold-qemu(7)",
+		       life.env.unknown);
 	if (life.env.dedup)
 		tq_scan_reasons(say_reason, NULL);
 	tq_inside = true;

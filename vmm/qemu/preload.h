@@ -74,7 +74,8 @@ struct tq_env {
 	bool dedup, ras;
 	unsigned pace; /* per cent of one CPU for scanning, 1 to 100 */
 	const char *domain, *agent, *log, *ctl; /* NULL: not set */
-	char bad[256]; /* what is wrong with which value, "" = nothing */
+	char bad[256];    /* what is wrong with which value, "" = nothing */
+	char unknown[64]; /* TWINFOLD_* that is no setting, "" = none */
 };
 
 void tq_env_read(struct tq_env *env);
