@@ -10,6 +10,8 @@
 
 #include "engine/state.h"
 
+#define REFRESH_NS UINT64_C(100000000)
+
 bool tf_future_is_locked(const struct tf_engine *e)
 {
 	const struct tf_os *os = e->os;
@@ -29,6 +31,7 @@ bool tf_locked_look(struct tf_engine *e)
 	bool was = atomic_load(&e->locked), is = tf_future_is_locked(e);
 
 	atomic_store(&e->locked, is);
+	e->locked_ns = e->os->now_ns(e->os);
 	if (is && !was)
 		tf_log(&e->log, TF_LOG_WARNING,
 		       "nothing is merged while mlockall(MCL_FUTURE) is in "
@@ -38,4 +41,10 @@ bool tf_locked_look(struct tf_engine *e)
 		       "mlockall(MCL_FUTURE) is not in force any more: merging "
 		       "goes on");
 	return is;
+}
+
+void tf_locked_refresh(struct tf_engine *e)
+{
+	if (e->os->now_ns(e->os) - e->locked_ns >= REFRESH_NS)
+		tf_locked_look(e);
 }

@@ -19,4 +19,9 @@ bool tf_future_is_locked(const struct tf_engine *e);
  */
 bool tf_locked_look(struct tf_engine *e);
 
+/* The same, if the last look was 0.1 s ago or more: it waits for whoever
+ * changes or populates the process's mappings, for milliseconds where the
+ * guests' threads fault all the time. */
+void tf_locked_refresh(struct tf_engine *e);
+
 #endif

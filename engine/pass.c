@@ -227,7 +227,7 @@ int tf_pass_run(struct tf_engine *e, bool background, struct tf_pass *ret)
 
 	e->batch->pass = &p.out;
 	if (e->can_merge)
-		tf_locked_look(e);
+		tf_locked_refresh(e);
 	pass_begin(&p);
 	while (may_merge(e) && !stopped && region_enter_next(&p, above)) {
 		int failed = region_scan(&p);

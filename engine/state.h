@@ -118,6 +118,7 @@ struct tf_engine {
 	uint32_t pass_no;    /* written under both locks */
 	atomic_uint cancels; /* threads that wait for the pass's end */
 	atomic_bool locked;  /* mlockall(): merging rests (locked.h) */
+	uint64_t locked_ns;  /* when that was seen; under pass_lock */
 
 	pthread_mutex_t lock;
 	atomic_int urgent;   /* threads that wait for `lock` in a fault */

@@ -138,8 +138,8 @@ void tf_engine_opts_init(struct tf_engine_opts *opts);
  * events of moved mappings. The caller owns the engine
  * and ends it with tf_engine_destroy(). mlockall() undoes the sharing of all
  * memory that there is: every shared page is broken. Locked memory does not
- * merge; munlockall() lets it. While MCL_FUTURE is in force passes merge
- * nothing at all: the log and tf_stats.can_merge say so.
+ * merge; munlockall() lets it. While MCL_FUTURE is in force, from 0.1 s on,
+ * passes merge nothing at all: the log and tf_stats.can_merge say so.
  *
  * EINVAL: an option out of range (the log line names it).
  * ENOMEM, EMFILE: as the kernel says.
