@@ -58,7 +58,6 @@ struct demo {
  * stderr. */
 int demo_run(struct demo *d);
 void demo_cleanup(struct demo *d);
-double demo_now(void);
 
 /* demo_faults.c: lose pages of each sort in every guest. Returns an exit code.
  */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/clock.h"
 #include "agent/demo.h"
 #include "agent/verbs.h"
 
@@ -29,10 +30,10 @@ static bool is_folded(struct demo *d)
 static bool wait_until_folded(struct demo *d)
 {
 	static const struct timespec pause = { .tv_nsec = POLL_NS };
-	double began = demo_now();
+	double began = clock_s();
 
 	while (!is_folded(d)) {
-		if (demo_now() - began > FOLD_S)
+		if (clock_s() - began > FOLD_S)
 			return false;
 		nanosleep(&pause, NULL);
 	}

@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "agent/backend.h"
+#include "agent/clock.h"
 #include "agent/demo.h"
 
 #define MIB 1048576.0
@@ -54,7 +55,7 @@ void demo_progress(const struct demo *d, const char *phase, bool last)
 	printf("%s%5.1f s  %-9s  checks %-8" PRIu64 " failed %-4" PRIu64
 	       " shared %-6" PRIu64 " sharing %-6" PRIu64 " zero %-6" PRIu64
 	       " saved %6.1f MiB%s",
-	       tty ? "\r" : "", demo_now() - d->began, phase, demo_checks(d),
+	       tty ? "\r" : "", clock_s() - d->began, phase, demo_checks(d),
 	       demo_failures(d), s.pages_shared, s.pages_sharing, s.zero_pages,
 	       (double)demo_saved_bytes(&s) / MIB, tty && !last ? "" : "\n");
 	fflush(stdout);

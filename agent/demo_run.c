@@ -7,19 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/clock.h"
 #include "agent/demo.h"
 #include "agent/verbs.h"
 
 #define STUCK_S 60
 #define POLL_NS 50000000
-
-double demo_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static int fail(const char *what, int error)
 {
@@ -156,7 +149,7 @@ static bool is_through(const struct demo_guest *g, enum tf_work_phase phase)
 /* 0: go on waiting, 1: every guest is through, else minus an exit code. */
 static int poll_guests(struct demo *d, enum tf_work_phase phase)
 {
-	double now = demo_now();
+	double now = clock_s();
 	bool all = true;
 
 	faults_collect(&d->faults);
@@ -180,7 +173,7 @@ static int run_phase(struct demo *d, enum tf_work_phase phase, const char *name,
 		     double seconds)
 {
 	static const struct timespec pause = { .tv_nsec = POLL_NS };
-	double began = demo_now(), shown = began;
+	double began = clock_s(), shown = began;
 	int r = 0;
 
 	for (unsigned n = 0; n < d->opts.guests; n++) {
@@ -189,12 +182,12 @@ static int run_phase(struct demo *d, enum tf_work_phase phase, const char *name,
 			d->guest[n].report.rounds[phase] + DEMO_ROUNDS;
 		tf_work_command(d->guest[n].work, phase);
 	}
-	while (!r || (r == 1 && demo_now() - began < seconds)) {
+	while (!r || (r == 1 && clock_s() - began < seconds)) {
 		nanosleep(&pause, NULL);
 		r = poll_guests(d, phase);
-		if (demo_now() - shown >= 1) {
+		if (clock_s() - shown >= 1) {
 			demo_progress(d, name, false);
-			shown = demo_now();
+			shown = clock_s();
 		}
 	}
 	demo_progress(d, name, true);
@@ -277,11 +270,11 @@ int demo_run(struct demo *d)
 {
 	int code;
 
-	d->began = demo_now();
+	d->began = clock_s();
 	code = build(d);
 	if (!code)
 		code = run_phases(d);
-	d->seconds = demo_now() - d->began;
+	d->seconds = clock_s() - d->began;
 	return code;
 }
 

@@ -83,7 +83,6 @@ struct drill {
 	bool stuck;
 };
 
-double drill_now(void);
 int drill_fail(const char *what, int error);
 
 /* drill_host.c */

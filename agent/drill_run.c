@@ -12,19 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/clock.h"
 #include "agent/verbs.h"
 
 #define STUCK_S 60
 #define FOLD_S 60
 #define POLL_NS 10000000
-
-double drill_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 int drill_fail(const char *what, int error)
 {
@@ -197,7 +190,7 @@ static bool all_through(const struct drill *d, enum tf_work_phase phase,
 int drill_go(struct drill *d, enum tf_work_phase phase, uint64_t more)
 {
 	uint64_t rounds[DRILL_GUESTS], seen = 0;
-	double moved = drill_now();
+	double moved = clock_s();
 	int code = drill_look(d);
 
 	for (unsigned n = 0; n < DRILL_GUESTS; n++) {
@@ -209,8 +202,8 @@ int drill_go(struct drill *d, enum tf_work_phase phase, uint64_t more)
 		code = drill_look(d);
 		if (progress(d) != seen) {
 			seen = progress(d);
-			moved = drill_now();
-		} else if (!code && drill_now() - moved > STUCK_S) {
+			moved = clock_s();
+		} else if (!code && clock_s() - moved > STUCK_S) {
 			code = stuck(d, phase);
 		}
 	}
@@ -233,13 +226,13 @@ static bool is_folded(struct drill *d)
 /* Only then does the book say what has a source. */
 static int fold(struct drill *d)
 {
-	double began = drill_now();
+	double began = clock_s();
 	int code = drill_go(d, TF_WORK_RUN, 1);
 
 	while (!code && !is_folded(d)) {
 		rest();
 		code = drill_look(d);
-		if (!code && drill_now() - began > FOLD_S) {
+		if (!code && clock_s() - began > FOLD_S) {
 			fprintf(stderr,
 				"twinfold drill: pages with twins are not "
 				"folded after %d s\n",
@@ -307,7 +300,7 @@ int drill_run(struct drill *d)
 {
 	int code;
 
-	d->began = drill_now();
+	d->began = clock_s();
 	drill_log_open(d);
 	code = drill_abort(d);
 	if (!code)
@@ -315,7 +308,7 @@ int drill_run(struct drill *d)
 	if (!code)
 		code = run_phases(d);
 	d->kernel_warnings = drill_log_warnings(d);
-	d->seconds = drill_now() - d->began;
+	d->seconds = clock_s() - d->began;
 	return code;
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/clock.h"
 #include "agent/drill.h"
 #include "agent/verbs.h"
 
@@ -106,7 +107,7 @@ static void show(const struct drill *d, bool last)
 		return;
 	printf("%6.1f s  %zu pages lost, %" PRIu64 " machine checks of %" PRIu64
 	       "\n",
-	       drill_now() - d->began, d->faults.n, d->faults.vmces,
+	       clock_s() - d->began, d->faults.n, d->faults.vmces,
 	       d->faults.expected);
 	fflush(stdout);
 }

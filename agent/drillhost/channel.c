@@ -6,16 +6,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+#include "agent/clock.h"
 
 void channel_init(struct channel *ch, int fd)
 {
@@ -91,12 +84,12 @@ static int fill(struct channel *ch, double seconds)
 
 int channel_receive(struct channel *ch, double seconds, json_t **ret)
 {
-	double end = now() + seconds;
+	double end = clock_s() + seconds;
 	json_t *object = NULL;
 	int r;
 
 	while (!(r = take_line(ch, &object))) {
-		double left = end - now();
+		double left = end - clock_s();
 
 		r = left > 0 ? fill(ch, left) : -ETIMEDOUT;
 		if (r)

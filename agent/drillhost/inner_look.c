@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/clock.h"
 #include "agent/drillhost/inner.h"
 #include "agent/drillhost/monitor.h"
 #include "agent/knob.h"
@@ -22,14 +23,6 @@
 #define REPORT_NUMBERS 12
 #define TAIL 4096 /* several reports */
 #define COMMON_PAGES 256
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void rest(void)
 {
@@ -132,10 +125,10 @@ int inner_rounds(struct inner *inner, uint64_t more)
 {
 	int r = inner_look(inner);
 	uint64_t fresh = inner->now.number + 2;
-	double end = now() + WAIT_S;
+	double end = clock_s() + WAIT_S;
 	struct inner_report from;
 
-	for (from = inner->now; !r && now() < end;) {
+	for (from = inner->now; !r && clock_s() < end;) {
 		if (inner->now.number <= fresh)
 			from = inner->now;
 		else if (is_through(&inner->now, &from, more))
@@ -309,11 +302,11 @@ int inner_start_merging(struct inner *inner)
 int inner_merge(struct inner *inner, enum inner_kind kind)
 {
 	enum inner_kind wait = kind == INNER_UNIQUE ? INNER_COMMON : kind;
-	double end = now() + WAIT_S;
+	double end = clock_s() + WAIT_S;
 	int r = inner_start_merging(inner);
 
 	while (!r && !(is_shared(inner, wait) && is_recoverable(inner))) {
-		if (now() > end)
+		if (clock_s() > end)
 			return not_merged(inner);
 		rest();
 		r = inner_look(inner);

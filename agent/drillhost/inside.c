@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/clock.h"
 #include "agent/drillhost/case.h"
 #include "agent/knob.h"
 #include "agent/verbs.h"
@@ -25,14 +26,6 @@
 #define PORT_TRIES 1500
 #define MACHINE_CHECK "/sys/devices/system/machinecheck/machinecheck0/"
 #define NEXT_S 3600.0 /* the other side ends the host */
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void rest(void)
 {
@@ -83,10 +76,10 @@ static void describe_death(struct row *row, int status)
 /* True: it has ended, and *status says how. */
 static bool wait_child(pid_t pid, double seconds, int *status)
 {
-	double end = now() + seconds;
+	double end = clock_s() + seconds;
 
 	while (waitpid(pid, status, WNOHANG) != pid) {
-		if (now() > end) {
+		if (clock_s() > end) {
 			kill(pid, SIGKILL);
 			waitpid(pid, status, 0);
 			return false;
@@ -98,7 +91,7 @@ static bool wait_child(pid_t pid, double seconds, int *status)
 
 static void run_child(struct cell *cell)
 {
-	double began = now();
+	double began = clock_s();
 	struct row *row = cell->row;
 	pid_t pid = fork();
 	int status = 0;
@@ -119,7 +112,7 @@ static void run_child(struct cell *cell)
 			  row->outcome);
 	else if (WIFSIGNALED(status))
 		describe_death(row, status);
-	row->seconds = now() - began;
+	row->seconds = clock_s() - began;
 }
 
 static void run_cell(struct cell *cell)

@@ -50,6 +50,13 @@ static void on_log(void *user, enum tf_log_level level, const char *line)
 		printf("drill: %s\n", line);
 }
 
+void world_engine_opts(struct tf_engine_opts *ret)
+{
+	tf_engine_opts_init(ret);
+	ret->min_copies = 2;
+	ret->copy_sharers = 2;
+}
+
 static int create_engine(struct world *w)
 {
 	struct tf_ras_opts ras = { .size = sizeof(ras),
@@ -59,11 +66,8 @@ static int create_engine(struct world *w)
 	struct tf_engine_opts *opts = &w->opts.engine;
 	int r;
 
-	if (!opts->size) {
-		tf_engine_opts_init(opts);
-		opts->min_copies = 2;
-		opts->copy_sharers = 2;
-	}
+	if (!opts->size)
+		world_engine_opts(opts);
 	opts->log = on_log;
 	r = tf_engine_create(opts, &w->engine);
 	if (!r)

@@ -23,10 +23,13 @@ struct world_opts {
 	unsigned guests;  /* 0: 2 */
 	unsigned mem_mib; /* of each; 0: 4 */
 	bool spread; /* the memory of each guest on a NUMA node of its own */
-	struct tf_engine_opts engine; /* size 0: 2 copies of every content;
-				       * of it merge_across_nodes goes for
-				       * the baseline as well */
+	struct tf_engine_opts engine; /* size 0: world_engine_opts(); of it
+				       * merge_across_nodes goes for the
+				       * baseline as well */
 };
+
+/* The engine's defaults, and two copies of every content. */
+void world_engine_opts(struct tf_engine_opts *ret);
 
 struct world {
 	struct cell *cell;

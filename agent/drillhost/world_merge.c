@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "agent/clock.h"
 #include "agent/knob.h"
 #include "agent/ksm.h"
 
@@ -18,14 +18,6 @@
 #define MERGE_S 60
 #define SCANS_MORE 3
 #define STILL_S 10 /* a scan takes milliseconds */
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* Zeros are a content like others where the zero page is not used. */
 static uint64_t with_twin(struct world *w)
@@ -78,14 +70,14 @@ static bool is_ksm_dead(void)
 	ksm_counts(&c);
 	if (!moved || c.full_scans != scans) {
 		scans = c.full_scans;
-		moved = now();
+		moved = clock_s();
 	}
-	return now() - moved > STILL_S;
+	return clock_s() - moved > STILL_S;
 }
 
 static int wait_for(struct world *w, bool (*done)(struct world *))
 {
-	double end = now() + MERGE_S;
+	double end = clock_s() + MERGE_S;
 	int r = world_look(w);
 
 	while (!r && !done(w)) {
@@ -93,7 +85,7 @@ static int wait_for(struct world *w, bool (*done)(struct world *))
 		r = world_look(w);
 		if (!r && !w->engine && is_ksm_dead())
 			r = world_failed(w, "the kernel merges no more", -EIO);
-		else if (!r && now() > end)
+		else if (!r && clock_s() > end)
 			r = world_failed(w, "pages with twins are not merged",
 					 -ETIMEDOUT);
 	}

@@ -33,10 +33,8 @@ static void zero(struct cell *cell)
 {
 	struct world_fault fault = srao(TF_WORK_ZERO);
 
-	tf_engine_opts_init(&fault.opts.engine);
+	world_engine_opts(&fault.opts.engine);
 	fault.opts.engine.use_zero_pages = 0;
-	fault.opts.engine.min_copies = 2;
-	fault.opts.engine.copy_sharers = 2;
 	world_one_fault(cell, &fault);
 }
 

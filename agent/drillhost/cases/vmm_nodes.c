@@ -18,9 +18,7 @@ static struct world_opts options(int across)
 {
 	struct world_opts opts = { .backend = TF_BACKEND_KVM, .spread = true };
 
-	tf_engine_opts_init(&opts.engine);
-	opts.engine.min_copies = 2;
-	opts.engine.copy_sharers = 2;
+	world_engine_opts(&opts.engine);
 	opts.engine.merge_across_nodes = across;
 	return opts;
 }

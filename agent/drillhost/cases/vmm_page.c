@@ -56,10 +56,8 @@ static void deferred_zero(struct cell *cell)
 				     .how = LOSE_DEFERRED,
 				     .early = true };
 
-	tf_engine_opts_init(&fault.opts.engine);
+	world_engine_opts(&fault.opts.engine);
 	fault.opts.engine.use_zero_pages = 0;
-	fault.opts.engine.min_copies = 2;
-	fault.opts.engine.copy_sharers = 2;
 	world_one_fault(cell, &fault);
 }
 

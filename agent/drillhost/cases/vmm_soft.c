@@ -9,8 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "agent/clock.h"
 #include "agent/drillhost/offline.h"
 #include "agent/drillhost/world.h"
 
@@ -33,14 +33,6 @@ static void unique(struct cell *cell)
 }
 
 /* ---- the engine's own memory ---- */
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 struct range {
 	uintptr_t from, to;
@@ -89,7 +81,8 @@ static void move_range(const struct world *w, const struct range *range,
 	uintptr_t at = range->from + m->turn * TF_PAGE_SIZE;
 	uint64_t pa;
 
-	for (; at < range->to && now() < m->end; at += STRIDE * TF_PAGE_SIZE) {
+	for (; at < range->to && clock_s() < m->end;
+	     at += STRIDE * TF_PAGE_SIZE) {
 		if (is_guests(w, at) || victim_pa((const void *)at, &pa))
 			continue;
 		if (offline_soft(pa))
@@ -105,8 +98,8 @@ static int move_own(const struct world *w, struct moves *m)
 	char line[512];
 	struct range range;
 
-	m->end = now() + OWN_S;
-	for (m->turn = 0; m->turn < STRIDE && now() < m->end; m->turn++) {
+	m->end = clock_s() + OWN_S;
+	for (m->turn = 0; m->turn < STRIDE && clock_s() < m->end; m->turn++) {
 		FILE *maps = fopen("/proc/self/maps", "re");
 
 		if (!maps)

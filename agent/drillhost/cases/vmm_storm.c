@@ -5,21 +5,13 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "agent/clock.h"
 #include "agent/drillhost/world.h"
 
 #define SHARED 100
 #define CPUS 2u
 #define UNIQUE_EVERY 8 /* so often pages are lost that are nowhere else */
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* One page by each CPU. Guests stand still from the loss of the bytes until the
  * kernel knows; healing races with them. */
@@ -68,12 +60,12 @@ static void run(struct cell *cell)
 
 	if (!r)
 		r = world_rounds(&world, TF_WORK_RUN, 1);
-	began = now();
+	began = clock_s();
 	if (!r)
 		r = storm(&world);
 	if (r)
 		return;
-	began = now() - began;
+	began = clock_s() - began;
 	world_finish(&world);
 	used = strlen(row->outcome);
 	snprintf(row->outcome + used, sizeof(row->outcome) - used,
