@@ -162,6 +162,13 @@ static struct tf_guest *add_simple(struct unit *u, unsigned pages, char **ram)
 	return g;
 }
 
+struct tf_guest *unit_empty(struct unit *u)
+{
+	unit_init(u);
+	unit_open(u);
+	return unit_guest(u, NULL);
+}
+
 struct tf_guest *unit_simple(struct unit *u, unsigned pages, char **ram)
 {
 	unit_init(u);

@@ -77,6 +77,9 @@ void unit_init(struct unit *u);
 void unit_open(struct unit *u);
 void unit_close(struct unit *u);
 
+/* unit_init() and unit_open(); one guest without memory. */
+struct tf_guest *unit_empty(struct unit *u);
+
 /* unit_init() and unit_open(); one guest with `pages` of RAM at gpa 0. */
 struct tf_guest *unit_simple(struct unit *u, unsigned pages, char **ram);
 

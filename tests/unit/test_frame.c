@@ -136,9 +136,7 @@ static void a_memslot_may_begin_inside_a_block(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, 2 * TF_BLOCK_BYTES);
 	unit_slot(g, 0, 0x10000, ram + 3 * TF_PAGE, TF_BLOCK_BYTES);
 	r = u.e->regions[0];

@@ -18,9 +18,7 @@ static void wrong_numbers_are_refused(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, BYTES);
 	unit_assert_refused(&u, g, 0, 1, ram, BYTES, -EINVAL,
 			    "multiples of 4096");
@@ -42,9 +40,7 @@ static void conflicts_are_refused(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	h = unit_guest(&u, NULL);
 	ram = unit_ram(&u, 4 * BYTES);
 	unit_slot(g, 5, BYTES, ram + BYTES, BYTES);
@@ -87,9 +83,7 @@ static void mixed_memory_is_two_memslots(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, BYTES);
 	assert_int_equal(madvise(ram, 4 * TF_PAGE, MADV_DONTFORK), 0);
 	unit_assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP,

@@ -137,9 +137,7 @@ static void the_kernels_copy_carries_none(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, PAGES * TF_PAGE);
 	unit_slot(g, 0, 0, ram, PAGES * TF_PAGE);
 	for (unsigned i = 0; i < PAGES; i++)

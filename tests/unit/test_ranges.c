@@ -121,9 +121,7 @@ static void unseen_memory_is_discarded_too(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, 3 * TF_BLOCK_BYTES);
 	unit_slot(g, 0, 0, ram, 3 * TF_BLOCK_BYTES);
 	unit_fill(ram + TF_BLOCK_BYTES, 1);

@@ -42,9 +42,7 @@ static void hugetlb_memory_is_refused(void **state)
 	mem = mmap(NULL, TF_BLOCK_BYTES, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	assert_ptr_not_equal(mem, MAP_FAILED);
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	assert_int_equal(tf_guest_add_memslot(g, 0, 0, mem, TF_BLOCK_BYTES),
 			 -EOPNOTSUPP);
 	assert_true(unit_log_has(&u, "use ordinary pages") ||

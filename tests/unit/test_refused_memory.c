@@ -24,9 +24,7 @@ static void unmapped_memory_is_refused(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, BYTES);
 	munmap(ram + TF_PAGE, TF_PAGE);
 	unit_assert_refused(&u, g, 0, 0, ram, BYTES, -ENOMEM, "map all of it");
@@ -43,9 +41,7 @@ static void refuse_mapping(void *mem, size_t bytes, const char *words)
 	struct unit u;
 
 	assert_ptr_not_equal(mem, MAP_FAILED);
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	unit_assert_refused(&u, g, 0, 0, mem, bytes, -EOPNOTSUPP, words);
 	unit_close(&u);
 	munmap(mem, bytes);
@@ -163,9 +159,7 @@ static void pfn_mappings_are_refused(void **state)
 	free(text);
 	if (!have)
 		unit_skip("no PFN mapping in this process");
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	unit_assert_refused(&u, g, 0, 0, (void *)start, end - start,
 			    -EOPNOTSUPP, "memslot refused");
 	unit_close(&u);
@@ -252,9 +246,7 @@ static void memory_that_cannot_be_watched_is_refused(void **state)
 	char *ram;
 
 	(void)state;
-	unit_init(&u);
-	unit_open(&u);
-	g = unit_guest(&u, NULL);
+	g = unit_empty(&u);
 	ram = unit_ram(&u, BYTES);
 	unit_wrap(&u, uffd_register, register_fails);
 	unit_assert_refused(&u, g, 0, 0, ram, BYTES, -EOPNOTSUPP,
